@@ -1,0 +1,1 @@
+"""From files, arrays or drawings to `Images`."""

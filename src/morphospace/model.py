@@ -1,0 +1,121 @@
+"""The model in three sentences: conditionals turn tensors into distributions, a prior turns the encoder into one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from morphospace.distributions import Distribution, divergence
+from morphospace.families import Family
+from morphospace.networks import Network
+from morphospace.priors import Prior
+
+__all__ = ["VAE", "Conditional", "Trace"]
+
+
+@final
+class Conditional(nn.Module):
+    """A tensor turned into a distribution: x -> q(z given x), and z -> p(x given z)."""
+
+    def __init__(self, network: Network, family: Family) -> None:
+        super().__init__()
+        self.network = network
+        self.family = family
+
+    def parameters_of(self, c: Tensor) -> Tensor:
+        """The network's output for inputs (…, *input_shape), with their leading dimensions kept."""
+        event = len(self.network.input_shape)
+        lead = c.shape[: c.dim() - event]
+        h: Tensor = self.network(c.reshape(-1, *c.shape[c.dim() - event :]))
+        return h.reshape(*lead, *h.shape[1:])
+
+    def forward(self, c: Tensor) -> Distribution:
+        distribution: Distribution = self.family(self.parameters_of(c))
+        return distribution
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """Everything that one forward pass knows; every term is a pure function of it.
+
+    Attributes:
+        x: images, (B, C, H, W), values in [0, 1].
+        q: the posterior q(z given x) of each image.
+        z: draws from it, (K, B, D).
+        px: the likelihood p(x given z) of each draw.
+        pz: the prior p(z).
+    """
+
+    x: Float[Tensor, "B C H W"]
+    q: Distribution
+    z: Float[Tensor, "K B D"]
+    px: Distribution
+    pz: Distribution
+
+    @cached_property
+    def distortion(self) -> Float[Tensor, "K B"]:
+        """−log p(x given z), nats per image, summed over pixels."""
+        return -self.px.log_prob(self.x)
+
+    @cached_property
+    def rate(self) -> Float[Tensor, "K B"]:
+        """KL(q(z given x) ‖ p(z)), nats per image, summed over latent dimensions."""
+        return divergence(self.q, self.pz, self.z)
+
+    @cached_property
+    def log_weight(self) -> Float[Tensor, "K B"]:
+        """log p(x, z) − log q(z given x): the log importance weight of each draw (Burda et al. 2016, eq. 7)."""
+        return -self.distortion + self.pz.log_prob(self.z) - self.q.log_prob(self.z)
+
+
+@final
+class VAE(nn.Module):
+    """An encoder, a decoder and a prior (Kingma & Welling 2014, arXiv:1312.6114)."""
+
+    def __init__(self, encoder: Conditional, decoder: Conditional, prior: Prior) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = decoder
+        self.prior = prior
+
+    def trace(self, x: Float[Tensor, "B C H W"], draws: int = 1) -> Trace:
+        """One forward pass with ``draws`` points of the latent space per image."""
+        q = self.encoder(x)
+        z = q.rsample(torch.Size((draws,)))
+        return Trace(x, q, z, self.decoder(z), self.prior(self.encoder))
+
+    def encode(self, x: Float[Tensor, "B C H W"]) -> Distribution:
+        """q(z given x). People take ``.mean``: an embedding is not a random draw."""
+        q: Distribution = self.encoder(x)
+        return q
+
+    def decode(self, z: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch C H W"]:
+        """The mean image at each point."""
+        return self.decoder(z).mean
+
+    def sample(self, n: int) -> Float[Tensor, "{n} C H W"]:
+        """Mean images at ``n`` points drawn from the prior, by torch's current generator."""
+        return self.decode(self.prior(self.encoder).rsample(torch.Size((n,))))
+
+    @torch.no_grad()
+    def log_likelihood(
+        self, x: Float[Tensor, "B C H W"], draws: int = 1000, chunk: int = 50
+    ) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
+        """log p(x) in nats by importance weighting with exactly ``draws`` points per image, and its standard error.
+
+        The estimate log((1/K)·Σ w) is a lower bound in expectation (Burda et al. 2016, arXiv:1509.00519); the
+        standard error is the delta method's, sd(w) / (mean(w)·√K). Sums are kept in float64.
+        """
+        parts = [
+            self.trace(x, min(chunk, draws - done)).log_weight.double() for done in range(0, draws, chunk)
+        ]
+        log_w = torch.cat(parts)  # (draws, B)
+        top = log_w.amax(0)
+        w = (log_w - top).exp()
+        error = w.std(0, correction=1) / (w.mean(0) * draws**0.5) if draws > 1 else torch.full_like(top, torch.inf)
+        return top + w.mean(0).log(), error

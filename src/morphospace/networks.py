@@ -1,0 +1,257 @@
+"""Network bodies: deterministic maps from one tensor to another that know no probability.
+
+    ReferenceEncoder, ReferenceDecoder   the original study's networks, for 28×28×1 images
+    ConvEncoder, ConvDecoder             for any image from 8 to 128 pixels a side, sized by one dial
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from morphospace.types import ImageSpec, UnknownName, UsageError
+
+__all__ = ["SIZES", "ConvDecoder", "ConvEncoder", "Network", "ReferenceDecoder", "ReferenceEncoder", "Size", "size"]
+
+REFERENCE_SPEC = ImageSpec(1, 28, 28)
+
+
+class Network(nn.Module):
+    """A body that maps (N, *input_shape) to (N, *output_shape)."""
+
+    input_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+
+
+# ---------------------------------------------------------------- the original study's networks
+
+
+class ReferenceEncoder(Network):
+    """The original study's encoder: (N, 1, 28, 28) -> (N, 2·latent), mean and log-variance; 1,158,236 weights for 2-D.
+
+    Activations are flattened with the channels last, as Keras does, so that Keras' weights fit when transposed.
+    """
+
+    input_shape = REFERENCE_SPEC.shape
+
+    def __init__(self, latent: int = 2) -> None:
+        super().__init__()
+        self.output_shape = (2 * latent,)
+        self.conv1 = nn.Conv2d(1, 32, 14)
+        self.conv2 = nn.Conv2d(32, 64, 6)
+        self.dense1 = nn.Linear(10 * 10 * 64, 168)
+        self.dense2 = nn.Linear(168, 16)
+        self.heads = nn.Linear(16, 2 * latent)
+        _keras_initialisation(self)
+        # Mean and log-variance are two layers in Keras: each has `latent` outputs, and so its own fan.
+        _glorot_uniform_(self.heads.weight, fan_in=16, fan_out=latent)
+
+    def forward(self, x: Float[Tensor, "N 1 28 28"]) -> Float[Tensor, "N P"]:
+        h = F.relu(self.conv2(F.relu(self.conv1(x))))
+        h = h.permute(0, 2, 3, 1).flatten(1)  # (N, 10·10·64), channels last
+        out: Tensor = self.heads(F.relu(self.dense2(F.relu(self.dense1(h)))))
+        return out
+
+
+class ReferenceDecoder(Network):
+    """The original study's decoder: (N, latent) -> logits (N, 1, 28, 28); 203,585 weights for 2-D."""
+
+    output_shape = REFERENCE_SPEC.shape
+
+    def __init__(self, latent: int = 2) -> None:
+        super().__init__()
+        self.input_shape = (latent,)
+        self.dense = nn.Linear(latent, 7 * 7 * 128)
+        self.deconv1 = SameConvTranspose2d(128, 128)
+        self.deconv2 = SameConvTranspose2d(128, 32)
+        self.deconv3 = nn.ConvTranspose2d(32, 1, 3, padding=1)
+        _keras_initialisation(self)
+
+    def forward(self, z: Float[Tensor, "N D"]) -> Float[Tensor, "N 1 28 28"]:
+        h = F.relu(self.dense(z)).unflatten(1, (7, 7, 128)).permute(0, 3, 1, 2)
+        out: Tensor = self.deconv3(F.relu(self.deconv2(F.relu(self.deconv1(h)))))
+        return out
+
+
+class SameConvTranspose2d(nn.ConvTranspose2d):
+    """A 3×3 transposed convolution of stride 2 with TensorFlow's ``same`` padding: n pixels become 2n.
+
+    The full result has 2n + 1 pixels a side, and TensorFlow drops the last; ``padding=1, output_padding=1`` would
+    drop the first, which shifts every picture by one pixel.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(in_channels, out_channels, 3, stride=2)
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:  # noqa: ARG002
+        return super().forward(x)[..., :-1, :-1]
+
+
+def _keras_initialisation(module: nn.Module) -> None:
+    """Glorot-uniform weights and zero biases, fans counted as Keras counts them."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+            taps = math.prod(layer.weight.shape[2:])
+            fans = layer.weight.shape[0] * taps, layer.weight.shape[1] * taps
+            _glorot_uniform_(layer.weight, *fans)  # their order does not matter: only the sum enters
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+
+def _glorot_uniform_(weight: Tensor, fan_in: int, fan_out: int) -> None:
+    """U(−a, a), a = √(6 / (fan_in + fan_out)) (Glorot & Bengio 2010, eq. 16)."""
+    bound = math.sqrt(6 / (fan_in + fan_out))
+    nn.init.uniform_(weight, -bound, bound)
+
+
+# ---------------------------------------------------------------- convolutional networks for any image shape
+
+
+@dataclass(frozen=True)
+class Size:
+    """What the dial `size` sets, together: widths, depth and learning rate."""
+
+    channels: int
+    hidden: int
+    depth: int
+    lr: float
+
+
+SIZES = {
+    "tiny": Size(channels=16, hidden=128, depth=1, lr=4e-3),
+    "small": Size(channels=32, hidden=256, depth=2, lr=3e-3),
+    "medium": Size(channels=64, hidden=512, depth=3, lr=2e-3),
+    "large": Size(channels=96, hidden=768, depth=4, lr=1.5e-3),
+}
+
+
+def size(name: str) -> Size:
+    """The dial's setting by name."""
+    if name not in SIZES:
+        raise UnknownName("size", name, SIZES)
+    return SIZES[name]
+
+
+class ConvEncoder(Network):
+    """(N, C, H, W) -> (N, outputs): convolutions of stride 2 down to at most 8 pixels a side, then a hidden layer."""
+
+    def __init__(self, spec: ImageSpec, outputs: int, size: Size) -> None:
+        super().__init__()
+        self.input_shape, self.output_shape = spec.shape, (outputs,)
+        sides, widths = _pyramid(spec, size.channels)
+        self.stages = nn.ModuleList(
+            nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in zip((spec.channels, *widths), widths, strict=False)
+        )
+        height, width = sides[-1]
+        self.hidden = nn.Linear(widths[-1] * height * width, size.hidden)
+        self.heads = nn.Linear(size.hidden, outputs)
+
+    def forward(self, x: Float[Tensor, "N C H W"]) -> Float[Tensor, "N P"]:
+        for stage in self.stages:
+            x = F.relu(stage(x))
+        out: Tensor = self.heads(F.relu(self.hidden(x.flatten(1))))
+        return out
+
+
+class ConvDecoder(Network):
+    """(N, latent) -> (N, outputs·C, H, W): a residual stem, then sub-pixel convolutions up to the image's size."""
+
+    def __init__(self, spec: ImageSpec, latent: int, size: Size, factor: int = 1) -> None:
+        super().__init__()
+        self.input_shape, self.output_shape = (latent,), (factor * spec.channels, spec.height, spec.width)
+        self.sides, widths = _pyramid(spec, size.channels)
+        self.stem = nn.Sequential(nn.Linear(latent, size.hidden), *(Residual(size.hidden) for _ in range(size.depth)))
+        self.base = (widths[-1], *self.sides[-1])
+        self.spread = nn.Linear(size.hidden, math.prod(self.base))
+        up = (*reversed(widths), self.output_shape[0])
+        self.stages = nn.ModuleList(nn.Conv2d(a, 4 * b, 3, padding=1) for a, b in zip(up, up[1:], strict=False))
+
+    def forward(self, z: Float[Tensor, "N D"]) -> Float[Tensor, "N P H W"]:
+        h = F.relu(self.spread(self.stem(z))).unflatten(1, self.base)
+        for i, stage in enumerate(self.stages):
+            height, width = self.sides[-2 - i]
+            # Odd sides were halved upwards, so twice the half may be one too many.
+            h = F.pixel_shuffle(stage(h), 2)[..., :height, :width]
+            if i < len(self.stages) - 1:
+                h = F.relu(h)
+        return h
+
+
+class Residual(nn.Module):
+    """h + W₂·relu(W₁·relu(h))."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = nn.Linear(width, width)
+        self.second = nn.Linear(width, width)
+
+    def forward(self, h: Tensor) -> Tensor:
+        out: Tensor = h + self.second(F.relu(self.first(F.relu(h))))
+        return out
+
+
+def _pyramid(spec: ImageSpec, channels: int) -> tuple[list[tuple[int, int]], tuple[int, ...]]:
+    """Sides (height, width) from the image down to at most 8 by halving upwards, and the width of each stage below it."""
+    if not all(8 <= side <= 128 for side in (spec.height, spec.width)):
+        raise UsageError(
+            f"the conv network takes images of 8 to 128 pixels a side; these are {spec.height}×{spec.width}. "
+            "Load them with another --image-size."
+        )
+    sides = [(spec.height, spec.width)]
+    while max(sides[-1]) > 8 or len(sides) < 2:
+        sides.append(((sides[-1][0] + 1) // 2, (sides[-1][1] + 1) // 2))
+    return sides, tuple(min(channels * 2**i, 4 * channels) for i in range(len(sides) - 1))
+
+
+def require_reference_shape(spec: ImageSpec) -> None:
+    """Refuse any image shape but the original study's."""
+    if spec != REFERENCE_SPEC:
+        raise UsageError(
+            f"the reference network is the original study's and takes {REFERENCE_SPEC} images; these are {spec}. "
+            "Use a recipe with the conv network, such as 'vae', for other shapes."
+        )
+
+
+def count_parameters(module: nn.Module) -> int:
+    """How many numbers a module learns."""
+    return sum(p.numel() for p in module.parameters())
+
+
+@torch.no_grad()
+def layer_table(network: Network) -> list[tuple[str, tuple[int, ...], str]]:
+    """Each layer of a network in order of use: its kind, the shape it puts out for one image, and its kernel.
+
+    Found by running the network once on noughts, so that it is what the model does and not what somebody wrote down.
+    """
+    rows: list[tuple[str, tuple[int, ...], str]] = []
+
+    def note(layer: nn.Module, _inputs: object, output: Tensor) -> None:
+        rows.append((_kind(layer), tuple(output.shape[1:]), _kernel(layer)))
+
+    leaves = [m for m in network.modules() if not list(m.children())]
+    hooks = [leaf.register_forward_hook(note) for leaf in leaves]
+    try:
+        parameter = next(network.parameters())
+        network(torch.zeros(1, *network.input_shape, device=parameter.device, dtype=parameter.dtype))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return rows
+
+
+def _kind(layer: nn.Module) -> str:
+    if isinstance(layer, nn.ConvTranspose2d):
+        return "transposed convolution"
+    return {"Conv2d": "convolution", "Linear": "dense"}.get(type(layer).__name__, type(layer).__name__)
+
+
+def _kernel(layer: nn.Module) -> str:
+    if not isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+        return ""
+    height, width = layer.kernel_size
+    return f"{height}×{width}" + (f", stride {layer.stride[0]}" if layer.stride[0] > 1 else "")

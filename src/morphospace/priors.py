@@ -1,0 +1,37 @@
+"""Priors: the encoder in, a distribution over the latent space out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from morphospace.distributions import Distribution, normal
+
+__all__ = ["Encode", "Prior", "StandardNormal"]
+
+Encode = Callable[[Tensor], Distribution]
+"""Images (B, C, H, W) -> q(z given x): what a prior made of encoded images needs."""
+
+
+class Prior(nn.Module):
+    """``forward(encode)`` gives p(z); priors made of encoded images need no exception, the others ignore it."""
+
+    def forward(self, encode: Encode) -> Distribution:
+        raise NotImplementedError
+
+
+class StandardNormal(Prior):
+    """N(0, I) in ``latent`` dimensions."""
+
+    zero: Tensor
+    one: Tensor
+
+    def __init__(self, latent: int) -> None:
+        super().__init__()
+        self.register_buffer("zero", torch.zeros(latent), persistent=False)
+        self.register_buffer("one", torch.ones(latent), persistent=False)
+
+    def forward(self, encode: Encode) -> Distribution:  # noqa: ARG002
+        return normal(self.zero, self.one)

@@ -13,6 +13,7 @@ The errors form one tree. Each message says what was found, what was expected an
     ├── UsageError        an option, argument or name that does not fit (exit code 2)
     │   └── UnknownName   a name that is not among those known; names the close match
     ├── DataError         files or arrays that cannot be read as images
+    │   └── DataNotFound  a known set that is neither on this machine nor to be had from the network (exit code 3)
     ├── RunError          a run folder that is missing, damaged or of another kind
     ├── NumericalError    a loss or gradient that stopped being a finite number
     ├── MissingExtra      an optional package is needed; names the extra that brings it
@@ -28,6 +29,7 @@ from typing import ClassVar, Protocol
 
 __all__ = [
     "DataError",
+    "DataNotFound",
     "ImageSpec",
     "Interrupted",
     "MissingExtra",
@@ -102,6 +104,12 @@ class UnknownName(UsageError):
 
 class DataError(MorphospaceError):
     """Files or arrays that cannot be read as images."""
+
+
+class DataNotFound(DataError):
+    """A known set that is neither on this machine nor to be had from the network."""
+
+    exit_code = 3
 
 
 class RunError(MorphospaceError):

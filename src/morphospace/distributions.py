@@ -27,12 +27,12 @@ class Distribution(Protocol):
     def log_prob(self, value: Tensor) -> Tensor: ...
 
 
-def normal(loc: Float[Tensor, "*batch D"], scale: Float[Tensor, "*batch D"]) -> Independent:
+def normal(loc: Float[Tensor, "*batch D"], scale: Float[Tensor, "*batch D"]) -> Distribution:
     """A normal with independent latent dimensions; one event is a point of the space, shape (D,)."""
     return Independent(Normal(loc, scale, validate_args=False), 1, validate_args=False)
 
 
-def image_bernoulli(logits: Float[Tensor, "*batch C H W"]) -> Independent:
+def image_bernoulli(logits: Float[Tensor, "*batch C H W"]) -> Distribution:
     """Independent Bernoulli pixels; one event is an image, shape (C, H, W).
 
     ``log_prob`` of a grey value x in [0, 1] is the negative cross-entropy x·log p + (1 − x)·log(1 − p): the mean
@@ -42,7 +42,7 @@ def image_bernoulli(logits: Float[Tensor, "*batch C H W"]) -> Independent:
     return Independent(Bernoulli(logits=logits, validate_args=False), 3, validate_args=False)
 
 
-def image_normal(loc: Float[Tensor, "*batch C H W"], scale: Float[Tensor, "..."]) -> Independent:
+def image_normal(loc: Float[Tensor, "*batch C H W"], scale: Float[Tensor, ...]) -> Distribution:
     """Independent normal pixels; one event is an image, shape (C, H, W)."""
     return Independent(Normal(loc, scale.expand_as(loc), validate_args=False), 3, validate_args=False)
 

@@ -10,9 +10,8 @@ import math
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.distributions import Independent
 
-from morphospace.distributions import image_bernoulli, image_normal, normal
+from morphospace.distributions import Distribution, image_bernoulli, image_normal, normal
 
 __all__ = ["Bernoulli", "DiagonalNormal", "Family", "Gaussian"]
 
@@ -33,7 +32,7 @@ class DiagonalNormal(Family):
     factor = 2
     bound = 20.0
 
-    def forward(self, h: Float[Tensor, "*batch P"]) -> Independent:
+    def forward(self, h: Float[Tensor, "*batch P"]) -> Distribution:
         loc, log_variance = _full(h).chunk(2, dim=-1)
         return normal(loc, torch.exp(0.5 * log_variance.clamp(-self.bound, self.bound)))
 
@@ -41,7 +40,7 @@ class DiagonalNormal(Family):
 class Bernoulli(Family):
     """(…, C, H, W) logits -> independent Bernoulli pixels, for images with values in [0, 1]."""
 
-    def forward(self, h: Float[Tensor, "*batch C H W"]) -> Independent:
+    def forward(self, h: Float[Tensor, "*batch C H W"]) -> Distribution:
         return image_bernoulli(_full(h))
 
 
@@ -59,7 +58,7 @@ class Gaussian(Family):
         super().__init__()
         self.log_sigma = nn.Parameter(torch.tensor(math.log(sigma)), requires_grad=learned)
 
-    def forward(self, h: Float[Tensor, "*batch C H W"]) -> Independent:
+    def forward(self, h: Float[Tensor, "*batch C H W"]) -> Distribution:
         return image_normal(_full(h), self.log_sigma.exp())
 
 

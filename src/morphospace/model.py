@@ -96,7 +96,8 @@ class VAE(nn.Module):
 
     def decode(self, z: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch C H W"]:
         """The mean image at each point."""
-        return self.decoder(z).mean
+        images: Tensor = self.decoder(z).mean
+        return images
 
     def sample(self, n: int) -> Float[Tensor, "{n} C H W"]:
         """Mean images at ``n`` points drawn from the prior, by torch's current generator."""
@@ -117,5 +118,9 @@ class VAE(nn.Module):
         log_w = torch.cat(parts)  # (draws, B)
         top = log_w.amax(0)
         w = (log_w - top).exp()
-        error = w.std(0, correction=1) / (w.mean(0) * draws**0.5) if draws > 1 else torch.full_like(top, torch.inf)
+        error = (
+            w.std(0, correction=1) / (w.mean(0) * draws**0.5)
+            if draws > 1
+            else torch.full_like(top, torch.inf)
+        )
         return top + w.mean(0).log(), error

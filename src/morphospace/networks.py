@@ -1,7 +1,7 @@
 """Network bodies: deterministic maps from one tensor to another that know no probability.
 
-    ReferenceEncoder, ReferenceDecoder   the original study's networks, for 28×28×1 images
-    ConvEncoder, ConvDecoder             for any image from 8 to 128 pixels a side, sized by one dial
+ReferenceEncoder, ReferenceDecoder   the original study's networks, for 28×28×1 images
+ConvEncoder, ConvDecoder             for any image from 8 to 128 pixels a side, sized by one dial
 """
 
 from __future__ import annotations
@@ -16,7 +16,16 @@ from torch.nn import functional as F
 
 from morphospace.types import ImageSpec, UnknownName, UsageError
 
-__all__ = ["SIZES", "ConvDecoder", "ConvEncoder", "Network", "ReferenceDecoder", "ReferenceEncoder", "Size", "size"]
+__all__ = [
+    "SIZES",
+    "ConvDecoder",
+    "ConvEncoder",
+    "Network",
+    "ReferenceDecoder",
+    "ReferenceEncoder",
+    "Size",
+    "size",
+]
 
 REFERENCE_SPEC = ImageSpec(1, 28, 28)
 
@@ -73,7 +82,7 @@ class ReferenceDecoder(Network):
         _keras_initialisation(self)
 
     def forward(self, z: Float[Tensor, "N D"]) -> Float[Tensor, "N 1 28 28"]:
-        h = F.relu(self.dense(z)).unflatten(1, (7, 7, 128)).permute(0, 3, 1, 2)
+        h = F.relu(self.dense(z)).reshape(-1, 7, 7, 128).permute(0, 3, 1, 2)
         out: Tensor = self.deconv3(F.relu(self.deconv2(F.relu(self.deconv1(h)))))
         return out
 
@@ -145,7 +154,8 @@ class ConvEncoder(Network):
         self.input_shape, self.output_shape = spec.shape, (outputs,)
         sides, widths = _pyramid(spec, size.channels)
         self.stages = nn.ModuleList(
-            nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in zip((spec.channels, *widths), widths, strict=False)
+            nn.Conv2d(a, b, 3, stride=2, padding=1)
+            for a, b in zip((spec.channels, *widths), widths, strict=False)
         )
         height, width = sides[-1]
         self.hidden = nn.Linear(widths[-1] * height * width, size.hidden)
@@ -165,14 +175,18 @@ class ConvDecoder(Network):
         super().__init__()
         self.input_shape, self.output_shape = (latent,), (factor * spec.channels, spec.height, spec.width)
         self.sides, widths = _pyramid(spec, size.channels)
-        self.stem = nn.Sequential(nn.Linear(latent, size.hidden), *(Residual(size.hidden) for _ in range(size.depth)))
+        self.stem = nn.Sequential(
+            nn.Linear(latent, size.hidden), *(Residual(size.hidden) for _ in range(size.depth))
+        )
         self.base = (widths[-1], *self.sides[-1])
         self.spread = nn.Linear(size.hidden, math.prod(self.base))
         up = (*reversed(widths), self.output_shape[0])
-        self.stages = nn.ModuleList(nn.Conv2d(a, 4 * b, 3, padding=1) for a, b in zip(up, up[1:], strict=False))
+        self.stages = nn.ModuleList(
+            nn.Conv2d(a, 4 * b, 3, padding=1) for a, b in zip(up, up[1:], strict=False)
+        )
 
     def forward(self, z: Float[Tensor, "N D"]) -> Float[Tensor, "N P H W"]:
-        h = F.relu(self.spread(self.stem(z))).unflatten(1, self.base)
+        h: Tensor = F.relu(self.spread(self.stem(z))).reshape(-1, *self.base)
         for i, stage in enumerate(self.stages):
             height, width = self.sides[-2 - i]
             # Odd sides were halved upwards, so twice the half may be one too many.

@@ -68,7 +68,9 @@ class Recipe:
 _FUNCTIONS: dict[str, Callable[..., Parts]] = {}
 
 
-def recipe(function: Callable[Concatenate[ImageSpec, P], Parts]) -> Callable[Concatenate[ImageSpec, P], Recipe]:
+def recipe(
+    function: Callable[Concatenate[ImageSpec, P], Parts],
+) -> Callable[Concatenate[ImageSpec, P], Recipe]:
     """Register a method. Calling it gives a `Recipe`, its arguments checked and its defaults written out."""
     name = function.__name__.replace("_", "-")
     signature = inspect.signature(function)
@@ -82,7 +84,7 @@ def recipe(function: Callable[Concatenate[ImageSpec, P], Parts]) -> Callable[Con
         return Recipe(name, spec, arguments)
 
     _FUNCTIONS[name] = function
-    return bind
+    return bind  # type: ignore[return-value]  # wraps() keeps the name of the first argument, the type cannot
 
 
 def _on_paper(name: str, spec: ImageSpec, arguments: Mapping[str, Any]) -> Parts:

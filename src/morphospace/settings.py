@@ -70,7 +70,9 @@ class Settings:
                 raise UnknownName(name, getattr(self, name), known)
         for name in ("warmup", "ema"):
             if not 0 <= getattr(self, name) < 1:
-                raise UsageError(f"{name} is {getattr(self, name)}; expected a part of the run, from 0 to below 1")
+                raise UsageError(
+                    f"{name} is {getattr(self, name)}; expected a part of the run, from 0 to below 1"
+                )
         if self.clip is not None and not self.clip > 0:
             raise UsageError(f"clip is {self.clip}; expected a norm greater than nought, or none")
 

@@ -1,0 +1,125 @@
+"""`fit`: from a recipe and images to a space; the one way that training is begun, from Python and from a terminal."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from morphospace.data.images import Images
+from morphospace.latents import Latents
+from morphospace.networks import count_parameters
+from morphospace.recipes import Recipe
+from morphospace.settings import Settings
+from morphospace.space import Space, recipe_of
+from morphospace.training import Trained, checkpoint, resume, train
+from morphospace.training.config import read_config
+from morphospace.training.feed import Feed
+from morphospace.training.measure import measure
+from morphospace.types import Progress, RunError, silent
+
+__all__ = ["encode_own", "fit", "refit"]
+
+
+def fit(
+    recipe: Recipe,
+    images: Images,
+    settings: Settings | None = None,
+    *,
+    out: str | os.PathLike[str] | None = None,
+    progress: Progress = silent,
+    **changes: Any,
+) -> Space:
+    """Train a recipe on images.
+
+    Args:
+        recipe: from `morphospace.recipes`, made for images of this shape.
+        images: from `morphospace.load`; the training split is learned from, the test split measured on.
+        settings: how to train; the recipe's own settings by default.
+        out: a folder for the run; without it nothing is written.
+        progress: told of every stretch of work.
+        changes: single settings to change: ``epochs=3``, ``lr=1e-3``, ``seed=1``.
+
+    Raises:
+        UsageError: for settings or shapes that do not fit, and for an ``out`` that holds a run already.
+        NumericalError: at the first loss or gradient that is not finite.
+        Interrupted: when SIGINT or SIGTERM asked for a stop, after a checkpoint.
+    """
+    if recipe.spec != images.spec:
+        raise RunError(f"the recipe was made for {recipe.spec} images; these are {images.spec}")
+    settings = (settings or recipe.settings).changed(**changes)
+    folder = Path(out) if out is not None else None
+    if folder is not None and (folder / "config.json").exists():
+        raise RunError(
+            f"{folder} holds a run already; continue it with --resume, choose another --out, or give --overwrite"
+        )
+    trained = train(recipe, images, settings, folder, progress)
+    return _finish(trained, recipe, images, folder, progress)
+
+
+def refit(folder: str | os.PathLike[str], images: Images, progress: Progress = silent) -> Space:
+    """Continue an interrupted run to the end that it would have had; a finished one is loaded as it is.
+
+    Raises:
+        RunError: if the folder is not a run, or the images are not those that it was begun with.
+    """
+    path = Path(folder)
+    config = read_config(path)
+    if (path / "model.safetensors").is_file():
+        return Space.load(path)
+    recipe = recipe_of(config)
+    trained = resume(recipe, images, Settings.from_json(config["training"]), config, path, progress)
+    return _finish(trained, recipe, images, path, progress)
+
+
+def _finish(
+    trained: Trained, recipe: Recipe, images: Images, folder: Path | None, progress: Progress
+) -> Space:
+    """Measure, encode and save what the loop gave."""
+    space = Space(trained.model, recipe, trained.config, {})
+    space.results = _results(trained, images, space.settings, progress)
+    space.latents = encode_own(space, images, progress)
+    if folder is not None:
+        space.save(folder)
+        checkpoint.remove_all(folder / "checkpoints")
+    return space
+
+
+def _results(trained: Trained, images: Images, settings: Settings, progress: Progress) -> dict[str, Any]:
+    device = next(trained.model.parameters()).device
+    results: dict[str, Any] = {}
+    for name, split, draws in (("test", images.test, settings.test_draws), ("train", images.train, 1)):
+        if len(split):
+            elbo = measure(
+                trained.model, Feed(split.pixels, device), draws, settings.seed, progress, f"measuring {name}"
+            )
+            results[name] = elbo.to_json()
+    return {
+        **results,
+        "steps": settings.steps,
+        "epochs": round((settings.steps or 0) * settings.batch / len(images.train), 3),
+        "seconds": round(trained.seconds, 2),
+        "images_per_second": round(trained.images_per_second, 1),
+        "parameters": {
+            "encoder": count_parameters(trained.model.encoder),
+            "decoder": count_parameters(trained.model.decoder),
+            "prior": count_parameters(trained.model.prior),
+        },
+        "finished_on": {"torch": torch.__version__, "python": platform.python_version()},
+    }
+
+
+def encode_own(space: Space, images: Images, progress: Progress = silent) -> Latents:
+    """The latents of the images that a space was trained and tested on."""
+    q = space.encode(images, progress)
+    return Latents(
+        mean=q.mean.numpy().astype(np.float32),
+        scale=q.stddev.numpy().astype(np.float32),
+        splits=np.array(images.splits),
+        labels=None if images.labels is None else np.array(images.labels),
+        classes=images.classes,
+    )

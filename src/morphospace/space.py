@@ -1,0 +1,253 @@
+"""`Space`: a trained model with all that is needed to use it, as an object and as a folder."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import safe_open
+from torch import Tensor
+
+from morphospace import recipes
+from morphospace.data.images import Images
+from morphospace.distributions import Distribution
+from morphospace.files import write_text
+from morphospace.latents import Latents, Prototypes
+from morphospace.model import VAE, Conditional
+from morphospace.recipes import Recipe
+from morphospace.seeds import seed_of
+from morphospace.settings import Settings
+from morphospace.training import checkpoint
+from morphospace.training.config import config_sha256, read_config, write_config
+from morphospace.training.device import channels_last
+from morphospace.training.feed import to_unit
+from morphospace.training.measure import chunk_size
+from morphospace.types import ImageSpec, Progress, RunError, UsageError, silent
+
+__all__ = ["Space"]
+
+
+@dataclass(eq=False)
+class Space:
+    """A trained model: weights, recipe, image shape, class names, and the latents of the images it learned from.
+
+    Attributes:
+        model: the network, with the weights that were kept.
+        recipe: what it was built from.
+        config: ``config.json``: recipe, images, training settings, machine, versions.
+        results: ``results.json``: the final figures, in nats and seconds.
+        latents: the posteriors of the images it was trained and tested on; None where the cache was deleted.
+        folder: where the run lies, or None.
+    """
+
+    model: VAE
+    recipe: Recipe
+    config: dict[str, Any]
+    results: dict[str, Any]
+    latents: Latents | None = None
+    folder: Path | None = None
+
+    # ------------------------------------------------------------ what it knows
+
+    @property
+    def spec(self) -> ImageSpec:
+        """The shape of its images."""
+        return self.recipe.spec
+
+    @property
+    def dimensions(self) -> int:
+        """D, its latent dimensions."""
+        return int(self.model.decoder.network.input_shape[0])
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return tuple(self.config["images"]["classes"])
+
+    @property
+    def settings(self) -> Settings:
+        return Settings.from_json(self.config["training"])
+
+    @cached_property
+    def prototypes(self) -> Prototypes:
+        """The mean latent of each class, or of each cluster where there are no classes."""
+        return self.known_latents().prototypes(self.settings.seed)
+
+    def known_latents(self) -> Latents:
+        """The latents of its own images.
+
+        Raises:
+            RunError: if the cache was deleted.
+        """
+        if self.latents is None:
+            raise RunError(
+                f"the latents of {self.folder} are gone (latents.safetensors was deleted or is of other weights); "
+                f"'morphospace report {self.folder}' encodes its images anew"
+            )
+        return self.latents
+
+    # ------------------------------------------------------------ what it does
+
+    @torch.inference_mode()
+    def encode(self, images: Images | NDArray[Any] | Tensor, progress: Progress = silent) -> Distribution:
+        """q(z given x) of N images, in order; an embedding is its ``.mean``, (N, D).
+
+        Args:
+            images: `Images`, or uint8 pixels (N, C, H, W), or floats of that shape in [0, 1].
+            progress: told of each chunk.
+
+        Raises:
+            UsageError: for images of another shape.
+        """
+        pixels = images.pixels if isinstance(images, Images) else images
+        if tuple(pixels.shape[1:]) != self.spec.shape:
+            raise UsageError(
+                f"the images have shape {tuple(pixels.shape)}; this space takes (N, {', '.join(map(str, self.spec.shape))})"
+            )
+        h = self._stream(self.model.encoder, pixels, "encoding", progress)
+        q: Distribution = self.model.encoder.family(h)
+        return q
+
+    @torch.inference_mode()
+    def decode(self, z: NDArray[Any] | Tensor, progress: Progress = silent) -> Tensor:
+        """The mean images (N, C, H, W), values in [0, 1], at N points (N, D).
+
+        Raises:
+            UsageError: for points of another dimension, or that are not finite numbers.
+        """
+        points = torch.as_tensor(z, dtype=torch.float32)
+        if points.dim() != 2 or points.shape[1] != self.dimensions:
+            raise UsageError(
+                f"the points have shape {tuple(points.shape)}; this space takes (N, {self.dimensions})"
+            )
+        if not torch.isfinite(points).all():
+            raise UsageError("some of the points are not finite numbers")
+
+        def mean(h: Tensor) -> Tensor:
+            images: Tensor = self.model.decoder.family(h).mean
+            return images
+
+        return self._stream(self.model.decoder, points, "decoding", progress, mean).contiguous()
+
+    def sample(self, n: int, seed: int = 0) -> Tensor:
+        """Mean images (n, C, H, W) at ``n`` points drawn from the prior; a function of the seed."""
+        return self.decode(self.draw(n, seed))
+
+    @torch.inference_mode()
+    def draw(self, n: int, seed: int = 0) -> Tensor:
+        """``n`` points (n, D) drawn from the prior."""
+        if n < 1:
+            raise UsageError(f"{n} samples were asked for; expected at least 1")
+        with torch.random.fork_rng():
+            torch.manual_seed(seed_of(seed, "sample"))
+            points: Tensor = self.model.prior(self.model.encoder).rsample(torch.Size((n,)))
+            return points.cpu()
+
+    def _stream(
+        self,
+        conditional: Conditional,
+        inputs: NDArray[Any] | Tensor,
+        what: str,
+        progress: Progress,
+        after: Callable[[Tensor], Tensor] = lambda h: h,
+    ) -> Tensor:
+        """A conditional's parameters for any number of inputs, chunk by chunk."""
+        device = next(self.model.parameters()).device
+        size = chunk_size(self.spec.pixels)
+        parts = []
+        for start in range(0, max(len(inputs), 1), size):
+            chunk = inputs[start : start + size]
+            chunk = chunk if isinstance(chunk, Tensor) else torch.from_numpy(np.array(chunk))
+            chunk = (
+                to_unit(chunk.to(device)) if chunk.dtype == torch.uint8 else chunk.to(device, torch.float32)
+            )
+            parts.append(after(conditional.parameters_of(chunk)).cpu())
+            progress(what, min(start + size, len(inputs)), len(inputs))
+        return torch.cat(parts)
+
+    # ------------------------------------------------------------ as a folder
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write the run's files; ``model.safetensors`` last, since it marks a finished run."""
+        path = Path(folder)
+        path.mkdir(parents=True, exist_ok=True)
+        write_config(path, self.config)
+        write_text(path / "results.json", json.dumps(self.results, indent=1) + "\n")
+        header = {"format": "morphospace", "config_sha256": config_sha256(self.config)}
+        checkpoint.save_tensors(path / "model.safetensors", self.model.state_dict(), header)
+        if self.latents is not None:
+            self.save_latents(path)
+        self.folder = path
+
+    def save_latents(self, folder: Path) -> None:
+        """Write the cache of latents, tagged with the configuration they belong to."""
+        assert self.latents is not None
+        tensors = {
+            name: torch.from_numpy(np.ascontiguousarray(value))
+            for name in ("mean", "scale", "splits", "labels")
+            if (value := getattr(self.latents, name)) is not None
+        }
+        checkpoint.save_tensors(
+            folder / "latents.safetensors",
+            tensors,
+            {"model_sha256": checkpoint.sha256(folder / "model.safetensors")},
+        )
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str], device: str = "cpu") -> Space:
+        """The space that a finished run holds.
+
+        Raises:
+            RunError: if the folder is not a finished run, or is damaged.
+        """
+        path = Path(folder)
+        config = read_config(path)
+        weights = path / "model.safetensors"
+        if not weights.is_file():
+            raise RunError(f"{path} is not finished; continue with: morphospace train --resume {path}")
+        recipe = recipe_of(config)
+        model = recipe.build().model
+        tensors = checkpoint.load_tensors(weights)
+        with safe_open(weights, "pt") as file:
+            header = file.metadata() or {}
+        if header.get("config_sha256") != config_sha256(config):
+            raise RunError(
+                f"{weights} does not belong to {path / 'config.json'}, or one was changed; train again"
+            )
+        try:
+            model.load_state_dict(tensors)
+            results = json.loads((path / "results.json").read_text(encoding="utf-8"))
+        except (RuntimeError, OSError, ValueError) as error:
+            raise RunError(f"{path} is damaged ({str(error).splitlines()[0]}); train again") from None
+        space = cls(channels_last(model.to(device)).eval(), recipe, config, results, folder=path)
+        space.latents = _load_latents(path, space.classes)
+        return space
+
+
+def recipe_of(config: dict[str, Any]) -> Recipe:
+    """The recipe that a configuration names."""
+    channels, height, width = config["images"]["shape"]
+    record = config["recipe"]
+    return recipes.get(record["name"], ImageSpec(channels, height, width), record["arguments"])
+
+
+def _load_latents(folder: Path, classes: tuple[str, ...]) -> Latents | None:
+    """The cache of latents, if it is there, whole, and of these weights."""
+    path = folder / "latents.safetensors"
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, "np") as file:
+            if (file.metadata() or {}).get("model_sha256") != checkpoint.sha256(folder / "model.safetensors"):
+                return None
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except Exception:  # a damaged cache is as good as none: it is made again
+        return None
+    return Latents(**arrays, classes=classes)

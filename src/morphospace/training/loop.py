@@ -1,0 +1,369 @@
+"""The one training loop: a recipe and images in, trained weights out; stopped at any moment, it resumes exactly."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from morphospace.data.images import Images
+from morphospace.model import VAE, Trace
+from morphospace.recipes import Recipe
+from morphospace.seeds import seed_of
+from morphospace.settings import Settings
+from morphospace.training import checkpoint
+from morphospace.training.config import describe, write_config
+from morphospace.training.device import channels_last, fixed_threads, pick_device, synchronize
+from morphospace.training.feed import Feed, Order
+from morphospace.training.measure import measure
+from morphospace.training.signals import stop_flag
+from morphospace.types import Interrupted, NumericalError, Progress, RunError, UsageError, silent
+
+__all__ = ["Trained", "resume", "train"]
+
+LOGS = 200
+"""Lines in metrics.jsonl for the training terms over a whole run."""
+MOST_TESTS = 20
+"""Points of the test curve at most; one an epoch where there are fewer epochs."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a finished loop gives: the model that is kept, its configuration, its curve, and the time it took."""
+
+    model: VAE
+    config: dict[str, Any]
+    history: list[dict[str, Any]]
+    seconds: float
+    images_per_second: float
+
+
+def train(
+    recipe: Recipe,
+    images: Images,
+    settings: Settings,
+    folder: Path | None = None,
+    progress: Progress = silent,
+) -> Trained:
+    """Train ``recipe`` on the training split of ``images``; with a ``folder``, write the run there as it goes.
+
+    Raises:
+        UsageError: if there are no training images, or settings that the machine cannot meet.
+        NumericalError: at the first loss or gradient that is not finite, with the batch's indices.
+        Interrupted: when SIGINT or SIGTERM asked for a stop, after a checkpoint.
+    """
+    count = int((images.splits == 0).sum())
+    if count == 0:
+        raise UsageError(f"{images!r} has no training images")
+    settings = replace(settings.fixed(count), device=pick_device(settings.device))
+    with fixed_threads(torch.get_num_threads()), torch.random.fork_rng():
+        if settings.steps is None:
+            settings = replace(settings, steps=_steps_in_time(recipe, images, settings, progress))
+        config = describe(recipe, images, settings)
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_config(folder, config)
+        return _Run(recipe, images, settings, config, folder).to_the_end(progress)
+
+
+def resume(
+    recipe: Recipe,
+    images: Images,
+    settings: Settings,
+    config: dict[str, Any],
+    folder: Path,
+    progress: Progress = silent,
+) -> Trained:
+    """Go on from the newest checkpoint that verifies, or from the start if there is none, to the same end.
+
+    Raises:
+        RunError: if ``images`` are not those that the run began with.
+    """
+    if images.sha256 != config["images"]["sha256"]:
+        raise RunError(
+            f"the images are not those that {folder} was begun with (content hash {images.sha256[:12]}…, expected "
+            f"{config['images']['sha256'][:12]}…); bring the same images, or train afresh with --out"
+        )
+    with fixed_threads(config["machine"]["threads"]), torch.random.fork_rng():
+        run = _Run(recipe, images, settings, config, folder)
+        run.load()
+        return run.to_the_end(progress)
+
+
+class _Run:
+    """The state of a training run: `{seed, step}`, and tensors."""
+
+    def __init__(
+        self, recipe: Recipe, images: Images, settings: Settings, config: dict[str, Any], folder: Path | None
+    ) -> None:
+        assert settings.steps is not None
+        self.settings, self.config, self.folder, self.steps = settings, config, folder, settings.steps
+        self.device = torch.device(settings.device)
+        train_split, test_split = images.train, images.test
+        self.feed, self.test = Feed(train_split.pixels, self.device), Feed(test_split.pixels, self.device)
+        self.order = Order(len(self.feed), settings.batch, settings.seed)
+
+        parts = recipe.build(settings.seed)
+        self.objective = parts.objective.to(self.device)
+        self.model = channels_last(parts.model.to(self.device))
+        # The weights that are measured and kept: a running mean of those that learn, or they themselves.
+        self.kept = copy.deepcopy(self.model).requires_grad_(False) if settings.ema > 0 else self.model
+        self.optimizer = _optimizer(self.model.parameters(), settings)
+        self.critics = list(self.objective.parameters())
+        self.critic_optimizer = _optimizer(self.critics, settings) if self.critics else None
+
+        self.step = 0
+        self.elapsed = 0.0
+        self.sums: dict[str, Tensor] = {}
+        self.summed = torch.zeros((), dtype=torch.int64)
+        self.history: list[dict[str, Any]] = []
+        every = max(1, min(MOST_TESTS, round(self.steps * settings.batch / len(self.feed))))
+        self.test_steps = (
+            {round(self.steps * (i + 1) / every) for i in range(every)} if len(self.test) else set()
+        )
+        self.log_every = max(1, self.steps // LOGS)
+
+    # ------------------------------------------------------------ one step
+
+    def update(self) -> None:
+        """One step: everything random in it is a function of (seed, step)."""
+        s, step = self.settings, self.step
+        torch.manual_seed(seed_of(s.seed, "noise", step))
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(s, step, self.steps)
+        trace = self.model.trace(self.feed(self.order(step)), self.objective.draws)
+        values = self.objective(trace)
+        loss = self.objective.total(values, self.objective.weights(step / self.steps))
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), s.clip or math.inf)
+        found = float(loss.detach()), float(norm)
+        if not all(map(math.isfinite, found)):
+            raise self._not_finite(*found)
+        self.optimizer.step()
+        if self.critic_optimizer is not None:
+            self._teach_critics(trace, self.critic_optimizer)
+        if s.ema > 0:
+            self._average()
+        self._note(trace, values)
+        self.step += 1
+
+    def _teach_critics(self, trace: Trace, optimizer: torch.optim.Optimizer) -> None:
+        optimizer.zero_grad(set_to_none=True)
+        losses = [adversary.critic_loss(trace) for adversary in self.objective.adversaries]
+        torch.autograd.backward(losses, inputs=self.critics)
+        optimizer.step()
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        # The window grows with the run until it is as long as asked: early weights are forgotten quickly.
+        window = max(1.0, min(self.settings.ema * self.steps, self.step / 10))
+        torch._foreach_lerp_(list(self.kept.parameters()), list(self.model.parameters()), 1 / window)
+        for mean, last in zip(self.kept.buffers(), self.model.buffers(), strict=True):
+            mean.copy_(last)
+
+    @torch.no_grad()
+    def _note(self, trace: Trace, values: dict[str, Tensor]) -> None:
+        """Add this step's terms to the sums since the last line of metrics; read back only when it is written."""
+        raw = {"distortion": trace.distortion.mean(), "rate": trace.rate.mean(), **values}
+        for name, value in raw.items():
+            self.sums[name] = self.sums.get(name, torch.zeros_like(value)) + value.detach()
+        self.summed = self.summed + 1
+
+    def _not_finite(self, loss: float, norm: float) -> NumericalError:
+        epoch = self.step * self.settings.batch // len(self.feed)
+        indices = ", ".join(map(str, self.order(self.step).tolist()))
+        return NumericalError(
+            f"at step {self.step} (epoch {epoch}) the loss is {loss:g} and the gradient's norm {norm:g}; expected "
+            f"finite numbers. Try a lower --lr than {self.settings.lr:g}. "
+            f"The batch held the training images {indices}"
+        )
+
+    # ------------------------------------------------------------ the whole run
+
+    def to_the_end(self, progress: Progress) -> Trained:
+        self._open_metrics()
+        begun, saved = time.monotonic() - self.elapsed, time.monotonic()
+        with stop_flag() as stop:
+            self.model.train()
+            while self.step < self.steps:
+                self.update()
+                self.elapsed = time.monotonic() - begun
+                if self.step % self.log_every == 0 or self.step == self.steps:
+                    self._log_training(progress)
+                if self.step in self.test_steps:
+                    self._log_test(progress)
+                if (
+                    stop
+                    or time.monotonic() - saved > self.settings.checkpoint_seconds
+                    or self.step == self.steps
+                ):
+                    self.save()
+                    saved = time.monotonic()
+                if stop:
+                    raise self._interrupted()
+            synchronize(self.device)
+            self.elapsed = time.monotonic() - begun
+        seen = self.steps * self.settings.batch
+        return Trained(self.kept.eval(), self.config, self.history, self.elapsed, seen / self.elapsed)
+
+    def _log_training(self, progress: Progress) -> None:
+        done = self.step / self.steps
+        mean = {name: float(total) / int(self.summed) for name, total in self.sums.items()}
+        self.sums, self.summed = {}, torch.zeros((), dtype=torch.int64)
+        speed = self.step * self.settings.batch / self.elapsed
+        self._write(
+            {
+                "split": "train",
+                "distortion": mean.pop("distortion"),
+                "rate": mean.pop("rate"),
+                "terms": mean,
+                "weights": self.objective.weights(done),
+                "lr": learning_rate(self.settings, self.step - 1, self.steps),
+                "images_per_second": round(speed, 1),
+            }
+        )
+        last = self.history[-1]
+        progress(
+            "training",
+            self.step,
+            self.steps,
+            {k: last[k] for k in ("distortion", "rate", "images_per_second")},
+        )
+
+    def _log_test(self, progress: Progress) -> None:
+        elbo = measure(self.kept, self.test, 1, self.settings.seed, progress, "testing")
+        self.model.train()
+        self._write({"split": "test", **elbo.to_json()})
+
+    def _write(self, line: dict[str, Any]) -> None:
+        epoch = self.step * self.settings.batch / len(self.feed)
+        line = {"step": self.step, "epoch": round(epoch, 4), "seconds": round(self.elapsed, 2), **line}
+        self.history.append(line)
+        if self.folder is not None:
+            with (self.folder / "metrics.jsonl").open("a") as file:
+                file.write(json.dumps(line) + "\n")
+
+    def _open_metrics(self) -> None:
+        """Bring metrics.jsonl to this step: what a lost part of the run wrote is not part of this one."""
+        if self.folder is None:
+            return
+        path = self.folder / "metrics.jsonl"
+        if self.step and path.is_file():
+            self.history = [line for line in read_metrics(self.folder) if line["step"] <= self.step]
+        with path.open("w") as file:
+            file.writelines(json.dumps(line) + "\n" for line in self.history)
+
+    def _interrupted(self) -> Interrupted:
+        kept = (
+            f"continue with: morphospace train --resume {self.folder}"
+            if self.folder
+            else "nothing was kept, since the run has no folder"
+        )
+        return Interrupted(f"stopped at step {self.step} of {self.steps}; {kept}")
+
+    # ------------------------------------------------------------ state
+
+    def save(self) -> None:
+        """Commit a checkpoint, if the run has a folder."""
+        if self.folder is None:
+            return
+        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
+        tensors |= (
+            {f"kept.{k}": v for k, v in self.kept.state_dict().items()} if self.kept is not self.model else {}
+        )
+        tensors |= {f"objective.{k}": v for k, v in self.objective.state_dict().items()}
+        tensors |= {f"sums.{k}": v for k, v in self.sums.items()} | {"summed": self.summed}
+        tensors |= checkpoint.flatten_optimizer("optimizer", self.optimizer)
+        if self.critic_optimizer is not None:
+            tensors |= checkpoint.flatten_optimizer("critics", self.critic_optimizer)
+        checkpoint.save_checkpoint(self.folder / "checkpoints", self.step, tensors, {"elapsed": self.elapsed})
+
+    def load(self) -> None:
+        """Take up the newest checkpoint that verifies; without one the run begins at its beginning."""
+        assert self.folder is not None
+        found = checkpoint.load_newest(self.folder / "checkpoints")
+        if found is None:
+            return
+        tensors, record = found
+
+        def under(prefix: str) -> dict[str, Tensor]:
+            return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
+
+        self.model.load_state_dict(under("model."))
+        if self.kept is not self.model:
+            self.kept.load_state_dict(under("kept."))
+        self.objective.load_state_dict(under("objective."))
+        self.sums = {k: v.to(self.device) for k, v in under("sums.").items()}
+        self.summed = tensors["summed"]
+        checkpoint.restore_optimizer("optimizer", self.optimizer, tensors)
+        if self.critic_optimizer is not None:
+            checkpoint.restore_optimizer("critics", self.critic_optimizer, tensors)
+        self.step, self.elapsed = int(record["step"]), float(record["elapsed"])
+
+
+def learning_rate(settings: Settings, step: int, steps: int) -> float:
+    """The learning rate of a step, a pure function of it."""
+    if settings.schedule == "constant":
+        return settings.lr
+    done = (step + 0.5) / steps
+    warmup = settings.warmup if settings.schedule == "one-cycle" else 0.0
+    if done < warmup:
+        return settings.lr * done / warmup
+    return settings.lr * 0.5 * (1 + math.cos(math.pi * (done - warmup) / (1 - warmup)))
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """The lines of a run's metrics.jsonl; a last line that a crash cut short is left out."""
+    path = folder / "metrics.jsonl"
+    lines = []
+    for line in path.read_text().splitlines() if path.is_file() else ():
+        try:
+            lines.append(json.loads(line))
+        except ValueError:
+            break
+    return lines
+
+
+def _optimizer(parameters: Iterable[nn.Parameter], settings: Settings) -> torch.optim.Optimizer:
+    """The optimizer, with weight decay on matrices and kernels and none on biases and scales."""
+    every = list(parameters)
+    groups = [
+        {"params": [p for p in every if p.dim() > 1], "weight_decay": settings.weight_decay},
+        {"params": [p for p in every if p.dim() <= 1], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
+    return kind(groups, lr=settings.lr, betas=settings.betas, eps=settings.eps, fused=True)
+
+
+def _steps_in_time(recipe: Recipe, images: Images, settings: Settings, progress: Progress) -> int:
+    """How many steps fit into ``settings.minutes``, found by timing some on a run that is thrown away."""
+    assert settings.minutes is not None
+    budget, begun = settings.minutes * 60, time.monotonic()
+    trial = _Run(recipe, images, replace(settings, steps=10**6), {}, None)
+    trial.update()  # the first step also pays for set-up that no other does
+    trial_seconds, start, steps = min(20.0, max(1.0, 0.03 * budget)), time.monotonic(), 0
+    while steps < 3 or time.monotonic() - start < trial_seconds:
+        trial.update()
+        steps += 1
+        progress("timing the first steps", min(time.monotonic() - start, trial_seconds), trial_seconds)
+    step_seconds = (time.monotonic() - start) / steps
+    test_seconds = 0.0
+    if len(trial.test):
+        start = time.monotonic()
+        measure(trial.kept, trial.test, 1, settings.seed, progress, "timing a test")
+        test_seconds = time.monotonic() - start
+    left = budget - (time.monotonic() - begun)
+    epoch_steps = len(trial.feed) / settings.batch
+    # At first as if no test were made, then once more with as many as that length brings.
+    tests = min(MOST_TESTS, max(1.0, left / step_seconds / epoch_steps)) if test_seconds else 0.0
+    return max(1, int(0.98 * (left - tests * test_seconds) / step_seconds))

@@ -119,9 +119,9 @@ class Images:
         """SHA-256 of the content: shape, classes, splits, labels, pixels. Names and sources do not count."""
         digest = hashlib.sha256()
         digest.update(json.dumps([list(self.pixels.shape), list(self.classes)]).encode())
-        digest.update(np.ascontiguousarray(self.splits))
+        digest.update(np.ascontiguousarray(self.splits).data)
         if self.labels is not None:
-            digest.update(np.ascontiguousarray(self.labels, dtype="<i8"))
+            digest.update(np.ascontiguousarray(self.labels, dtype="<i8").data)
         for start in range(0, len(self), 4096):
-            digest.update(np.ascontiguousarray(self.pixels[start : start + 4096]))
+            digest.update(np.ascontiguousarray(self.pixels[start : start + 4096]).data)
         return digest.hexdigest()

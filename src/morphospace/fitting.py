@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,19 @@ from morphospace.training import Trained, checkpoint, resume, train
 from morphospace.training.config import read_config
 from morphospace.training.feed import Feed
 from morphospace.training.measure import measure
-from morphospace.types import Progress, RunError, silent
+from morphospace.types import Progress, UsageError, silent
 
 __all__ = ["encode_own", "fit", "refit"]
+
+RUN_FILES = (
+    "model.safetensors",  # first: without it the run counts as unfinished
+    "latents.safetensors",
+    "results.json",
+    "metrics.jsonl",
+    "report.html",
+    "README.md",
+    "config.json",
+)
 
 
 def fit(
@@ -31,6 +42,7 @@ def fit(
     settings: Settings | None = None,
     *,
     out: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
     progress: Progress = silent,
     **changes: Any,
 ) -> Space:
@@ -41,6 +53,7 @@ def fit(
         images: from `morphospace.load`; the training split is learned from, the test split measured on.
         settings: how to train; the recipe's own settings by default.
         out: a folder for the run; without it nothing is written.
+        overwrite: remove a run that is in ``out`` first.
         progress: told of every stretch of work.
         changes: single settings to change: ``epochs=3``, ``lr=1e-3``, ``seed=1``.
 
@@ -50,15 +63,23 @@ def fit(
         Interrupted: when SIGINT or SIGTERM asked for a stop, after a checkpoint.
     """
     if recipe.spec != images.spec:
-        raise RunError(f"the recipe was made for {recipe.spec} images; these are {images.spec}")
+        raise UsageError(f"the recipe was made for {recipe.spec} images; these are {images.spec}")
     settings = (settings or recipe.settings).changed(**changes)
     folder = Path(out) if out is not None else None
     if folder is not None and (folder / "config.json").exists():
-        raise RunError(
-            f"{folder} holds a run already; continue it with --resume, choose another --out, or give --overwrite"
-        )
+        if not overwrite:
+            raise UsageError(f"{folder} holds a run already; choose another out, or pass overwrite=True")
+        _remove_run(folder)
     trained = train(recipe, images, settings, folder, progress)
     return _finish(trained, recipe, images, folder, progress)
+
+
+def _remove_run(folder: Path) -> None:
+    """Remove what a run is made of, and nothing else that may lie in its folder."""
+    for name in RUN_FILES:
+        (folder / name).unlink(missing_ok=True)
+    for name in ("checkpoints", "figures"):
+        shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def refit(folder: str | os.PathLike[str], images: Images, progress: Progress = silent) -> Space:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float
@@ -181,9 +182,7 @@ class ConvDecoder(Network):
         self.base = (widths[-1], *self.sides[-1])
         self.spread = nn.Linear(size.hidden, math.prod(self.base))
         up = (*reversed(widths), self.output_shape[0])
-        self.stages = nn.ModuleList(
-            nn.Conv2d(a, 4 * b, 3, padding=1) for a, b in zip(up, up[1:], strict=False)
-        )
+        self.stages = nn.ModuleList(nn.Conv2d(a, 4 * b, 3, padding=1) for a, b in pairwise(up))
 
     def forward(self, z: Float[Tensor, "N D"]) -> Float[Tensor, "N P H W"]:
         h: Tensor = F.relu(self.spread(self.stem(z))).reshape(-1, *self.base)

@@ -108,9 +108,8 @@ class Space:
         """
         pixels = images.pixels if isinstance(images, Images) else images
         if tuple(pixels.shape[1:]) != self.spec.shape:
-            raise UsageError(
-                f"the images have shape {tuple(pixels.shape)}; this space takes (N, {', '.join(map(str, self.spec.shape))})"
-            )
+            expected = ", ".join(map(str, self.spec.shape))
+            raise UsageError(f"the images have shape {tuple(pixels.shape)}; this space takes (N, {expected})")
         h = self._stream(self.model.encoder, pixels, "encoding", progress)
         q: Distribution = self.model.encoder.family(h)
         return q

@@ -25,7 +25,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 __all__ = [
     "DataError",
@@ -64,6 +64,7 @@ class ImageSpec:
         return f"{self.height}×{self.width}×{self.channels}"
 
 
+@runtime_checkable
 class Progress(Protocol):
     """Called as long work advances: what is being done, how much of how much, and figures worth seeing.
 
@@ -71,11 +72,13 @@ class Progress(Protocol):
     """
 
     def __call__(
-        self, what: str, done: float, total: float, figures: Mapping[str, float] | None = None
+        self, what: str, done: int | float, total: int | float, figures: Mapping[str, float] | None = None
     ) -> None: ...
 
 
-def silent(what: str, done: float, total: float, figures: Mapping[str, float] | None = None) -> None:
+def silent(
+    what: str, done: int | float, total: int | float, figures: Mapping[str, float] | None = None
+) -> None:
     """The default progress: says nothing."""
 
 

@@ -1,0 +1,450 @@
+"""What each verb does: read the options, call the library, say the figures."""
+
+from __future__ import annotations
+
+import json as json_module
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from morphospace.cli.progress import shown
+from morphospace.types import UsageError
+
+if TYPE_CHECKING:
+    from morphospace.data.images import Images
+    from morphospace.recipes import Recipe
+    from morphospace.space import Space
+    from morphospace.types import ImageSpec, Progress
+
+__all__ = ["VERBS"]
+
+Json = Annotated[bool, Parameter(name="--json", negative="")]
+Flag = Annotated[bool, Parameter(negative="")]
+
+
+def train(
+    data: str | None = None,
+    /,
+    *,
+    recipe: str = "vae",
+    latent: int | None = None,
+    size: str | None = None,
+    set_: Annotated[list[str] | None, Parameter(name="--set", negative="", consume_multiple=False)] = None,
+    epochs: float | None = None,
+    minutes: float | None = None,
+    batch: int | None = None,
+    lr: float | None = None,
+    seed: int | None = None,
+    device: str | None = None,
+    out: Path | None = None,
+    overwrite: Flag = False,
+    resume: Path | None = None,
+    data_root: Path | None = None,
+    image_size: str | None = None,
+    mode: Literal["auto", "grey", "rgb"] = "auto",
+    count: int | None = None,
+    strict: Flag = False,
+    no_report: Flag = False,
+    json: Json = False,
+) -> None:
+    """Train a space on images and write its run folder and report.
+
+    Args:
+        data: fashion-mnist, garments (drawn, no download), a folder of images, or a .npy, .npz or IDX file.
+        recipe: the method; 'morphospace recipes' lists them.
+        latent: dimensions of the space.
+        size: tiny, small, medium or large; sets width, depth and learning rate together.
+        set_: a recipe argument, NAME=VALUE; may be given more than once.
+        epochs: passes over the training images.
+        minutes: time to train for, in place of epochs.
+        batch: images per step.
+        lr: the highest learning rate.
+        seed: of everything random, the split of an own folder included.
+        device: auto, cpu, cuda or mps.
+        out: the run's folder; runs/NAME by default.
+        overwrite: replace a run that is in that folder.
+        resume: continue this run, exactly; takes no other options but --data-root.
+        data_root: a folder in which known sets are looked for first.
+        image_size: side, or HEIGHTxWIDTH, to bring images to.
+        mode: bring images to grey or rgb; auto keeps colour where there is any.
+        count: how many images to draw, for garments.
+        strict: stop at the first file that cannot be read, in place of leaving it out.
+        no_report: write no report and no figures.
+        json: print the figures as JSON.
+    """
+    from morphospace.data import load, reload
+    from morphospace.fitting import fit, refit
+    from morphospace.training.config import read_config
+
+    chosen = {"latent": latent, "size": size} | _assignments(set_ or [])
+    length = {"epochs": epochs, "minutes": minutes, "batch": batch, "lr": lr, "seed": seed, "device": device}
+    with shown() as progress:
+        if resume is not None:
+            _refuse_beside_resume(data, out, overwrite, {**chosen, **length})
+            images = reload(read_config(resume)["images"]["source"], data_root, progress)
+            space = refit(resume, images, progress)
+        else:
+            if data is None:
+                raise UsageError(
+                    "no images were named: morphospace train fashion-mnist, garments, or a folder"
+                )
+            out = out or Path("runs") / (Path(data).stem or "images")
+            _refuse_run(out, overwrite)
+            images = load(
+                data,
+                root=data_root,
+                image_size=image_size,
+                mode=mode,
+                strict=strict,
+                seed=seed or 0,
+                count=count,
+                progress=progress,
+            )
+            _say_skipped(images)
+            made = _recipe(recipe, images.spec, chosen)
+            space = fit(made, images, out=out, overwrite=overwrite, progress=progress, **length)
+        record = _facts(space)
+        if not no_report:
+            record["report"] = str(_write_report(space, images, progress))
+    _say(record, _trained_lines(space, record), json)
+
+
+def report(run: Path, /, *, data_root: Path | None = None, json: Json = False) -> None:
+    """Write a run's report and figures anew.
+
+    Args:
+        run: the run's folder.
+        data_root: a folder in which known sets are looked for first.
+        json: print the result as JSON.
+    """
+    from morphospace.fitting import encode_own
+
+    space = _open(run)
+    with shown() as progress:
+        images = _own_images(space, data_root, progress)
+        if space.latents is None:
+            space.latents = encode_own(space, images, progress)
+            space.save_latents(run)
+        path = _write_report(space, images, progress)
+    _say({"report": str(path)}, [f"report: {path}"], json)
+
+
+def info(run: Path, /, *, json: Json = False) -> None:
+    """Tell what a run is and what it reached.
+
+    Args:
+        run: the run's folder.
+        json: print the figures as JSON.
+    """
+    space = _open(run)
+    record = _facts(space)
+    _say(record, [f"{name:18} {_plain(value)}" for name, value in record.items()], json)
+
+
+def morph(
+    run: Path,
+    start: str,
+    end: str,
+    /,
+    *,
+    steps: int = 9,
+    out: Path = Path("morph.png"),
+    json: Json = False,
+) -> None:
+    """Draw the way from one class to another, or from one image file to another.
+
+    Args:
+        run: the run's folder.
+        start: a class name, or an image file.
+        end: a class name, or an image file.
+        steps: how many pictures.
+        out: a .png of all pictures side by side, or a .gif film.
+        json: print the figures as JSON.
+    """
+    from morphospace import pictures
+    from morphospace.morphing import morph as make
+    from morphospace.report import morph_figure_png
+
+    target = pictures.check_target(out, (".png", ".gif"))
+    made = make(_open(run), start, end, steps)
+    if target.suffix.lower() == ".gif":
+        pictures.write_film(target, made.images)
+    else:
+        morph_figure_png(made, target)
+    rows: list[dict[str, Any]] = [
+        {
+            "x": round(float(x), 4),
+            "z": [round(float(v), 5) for v in z],
+            "nearest": name,
+            "share": _share(share),
+        }
+        for x, z, name, share in zip(made.x, made.z, made.nearest, made.shares, strict=True)
+    ]
+    record = {"start": made.start.name, "end": made.end.name, "steps": rows, "out": str(target)}
+    lines = [f"x = {row['x']:.2f}  nearest to {row['nearest']}{_percent(row['share'])}" for row in rows]
+    _say(record, [*lines, f"wrote {target}"], json)
+
+
+def sample(
+    run: Path,
+    /,
+    *,
+    n: Annotated[int, Parameter(name=["-n", "--count"])] = 64,
+    seed: int = 0,
+    out: Path = Path("samples.png"),
+    json: Json = False,
+) -> None:
+    """Draw new images from the space.
+
+    Args:
+        run: the run's folder.
+        n: how many.
+        seed: the same seed draws the same images.
+        out: a .png of all of them.
+        json: print the result as JSON.
+    """
+    from morphospace import pictures
+
+    target = pictures.check_target(out, (".png",))
+    images = _open(run).sample(n, seed).numpy()
+    pictures.write_png(target, pictures.contact_sheet(images))
+    _say({"images": n, "seed": seed, "out": str(target)}, [f"wrote {n} images to {target}"], json)
+
+
+def decode(run: Path, points: Path, /, *, out: Path, json: Json = False) -> None:
+    """Decode points of the space, one picture for each row of a table.
+
+    Args:
+        run: the run's folder.
+        points: a .csv, .npz or .parquet with a row of numbers for each point, as 'encode' writes them.
+        out: a new folder for the pictures, named by row.
+        json: print the result as JSON.
+    """
+    from morphospace import pictures
+    from morphospace.tables import read_points
+
+    space = _open(run)
+    z = read_points(points, space.dimensions)
+    with shown() as progress:
+        images = space.decode(z, progress).numpy()
+    digits = len(str(len(z) - 1))
+    pictures.write_folder(out, images, [f"{i:0{digits}}" for i in range(len(z))])
+    _say({"images": len(z), "out": str(out)}, [f"wrote {len(z)} images to {out}"], json)
+
+
+def encode(
+    run: Path,
+    images: str,
+    /,
+    *,
+    out: Path,
+    data_root: Path | None = None,
+    strict: Flag = False,
+    json: Json = False,
+) -> None:
+    """Encode images to a table: file, label, mean and standard deviation of each.
+
+    Args:
+        run: the run's folder.
+        images: a folder, an image, a .npy, .npz or IDX file, or a known set such as fashion-mnist.
+        out: a .csv, .npz or .parquet file.
+        data_root: a folder in which known sets are looked for first.
+        strict: stop at the first file that cannot be read, in place of leaving it out.
+        json: print the result as JSON.
+    """
+    import numpy as np
+
+    from morphospace import pictures, tables
+    from morphospace.data import SETS, SPLITS, load, read_images
+
+    target = pictures.check_target(out, tables.SUFFIXES)
+    if target.suffix.lower() == ".parquet":
+        tables.need_parquet()
+    space = _open(run)
+    with shown() as progress:
+        if images in SETS:
+            found = load(images, root=data_root, progress=progress)
+        else:
+            policy = space.config["images"]["policy"]
+            found = read_images(images, space.spec, policy, strict=strict, progress=progress)
+        q = space.encode(found, progress)
+    columns: dict[str, Any] = {"file": found.names or [str(i) for i in range(len(found))]}
+    if found.labels is not None:
+        columns["label"] = [found.classes[i] for i in found.labels]
+    if images in SETS:
+        columns["split"] = [SPLITS[i] for i in found.splits]
+    for stem, values in (("mean", q.mean), ("std", q.stddev)):
+        for d in range(space.dimensions):
+            columns[f"{stem}_{d}"] = values[:, d].numpy().astype(np.float32)
+    tables.write_table(target, columns)
+    _say_skipped(found)
+    skipped = [{"path": s.path, "reason": s.reason} for s in found.skipped]
+    record = {"rows": len(found), "columns": list(columns), "skipped": skipped, "out": str(target)}
+    _say(record, [f"wrote {len(found)} rows to {target}"], json)
+
+
+def recipes(name: str | None = None, /, *, json: Json = False) -> None:
+    """List the recipes, or show the page of one.
+
+    Args:
+        name: a recipe.
+        json: print as JSON.
+    """
+    from morphospace import recipes as registry
+
+    if name is not None:
+        page = registry.page(name)
+        _say({"name": name, "page": page}, [page], json)
+        return
+    first = {known: registry.page(known).splitlines()[0] for known in registry.names()}
+    _say(first, [f"{known:12} {line}" for known, line in first.items()], json)
+
+
+VERBS = (train, report, info, morph, sample, encode, decode, recipes)
+
+
+# ---------------------------------------------------------------- what the verbs share
+
+
+def _open(run: Path) -> Space:
+    from morphospace.space import Space
+
+    return Space.load(run)
+
+
+def _recipe(name: str, spec: ImageSpec, chosen: Mapping[str, Any]) -> Recipe:
+    from morphospace.recipes import get
+
+    return get(name, spec, {key: value for key, value in chosen.items() if value is not None})
+
+
+def _assignments(texts: list[str]) -> dict[str, str]:
+    """NAME=VALUE texts as a mapping."""
+    pairs = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not (name and equals and value):
+            raise UsageError(f"--set is '{text}'; expected NAME=VALUE, such as --set beta=4")
+        pairs[name] = value
+    return pairs
+
+
+def _refuse_beside_resume(
+    data: str | None, out: Path | None, overwrite: bool, options: Mapping[str, Any]
+) -> None:
+    """A resumed run is the run that was begun: nothing of it can be changed."""
+    given = [f"--{name}" for name, value in options.items() if value is not None]
+    given += [
+        name for name, value in (("the images", data), ("--out", out), ("--overwrite", overwrite)) if value
+    ]
+    if given:
+        raise UsageError(
+            f"--resume continues a run as it was begun, so it does not go with {', '.join(given)}"
+        )
+
+
+def _refuse_run(out: Path, overwrite: bool) -> None:
+    if (out / "config.json").exists() and not overwrite:
+        raise UsageError(
+            f"{out} holds a run already; continue it with --resume {out}, replace it with --overwrite, "
+            "or choose another --out"
+        )
+
+
+def _own_images(space: Space, data_root: Path | None, progress: Progress) -> Images:
+    """The images that a run was made from, if they are still the same."""
+    from morphospace.data import reload
+    from morphospace.types import RunError
+
+    images = reload(space.config["images"]["source"], data_root, progress)
+    expected = space.config["images"]["sha256"]
+    if images.sha256 != expected:
+        raise RunError(
+            f"the images of {space.folder} have changed since it was trained (content hash {images.sha256[:12]}…, "
+            f"expected {expected[:12]}…); bring back the same images"
+        )
+    return images
+
+
+def _write_report(space: Space, images: Images, progress: Progress) -> Path:
+    from morphospace.report import write_card, write_report
+
+    write_card(space)
+    return write_report(space, images, progress)
+
+
+def _facts(space: Space) -> dict[str, Any]:
+    """The figures of a run, as ``info --json`` gives them."""
+    results, config = space.results, space.config
+
+    return {
+        "run": str(space.folder),
+        "recipe": space.recipe.name,
+        "arguments": space.recipe.arguments,
+        "latent": space.dimensions,
+        "images": str(space.spec),
+        "classes": list(space.classes),
+        "counts": config["images"]["counts"],
+        "skipped": len(config["images"]["skipped"]),
+        "parameters": sum(results["parameters"].values()),
+        "test": results.get("test"),
+        "train": results.get("train"),
+        "epochs": results["epochs"],
+        "steps": results["steps"],
+        "seconds": results["seconds"],
+        "images_per_second": results["images_per_second"],
+        "precision": config["training"]["precision"],
+        "device": config["training"]["device"],
+        "seed": config["training"]["seed"],
+        "data_sha256": config["images"]["sha256"],
+        "version": config["version"],
+    }
+
+
+def _trained_lines(space: Space, record: Mapping[str, Any]) -> list[str]:
+    lines = [
+        f"trained {record['recipe']} for {record['epochs']:g} epochs in {record['seconds']:.0f} s "
+        f"({record['images_per_second']:,.0f} images/s)"
+    ]
+    measured = record["test"] or record["train"]
+    split = "test" if record["test"] else "train"
+    figures = (
+        f"{split} −ELBO {measured['neg_elbo']:.2f} nats "
+        f"(distortion {measured['distortion']:.2f} + rate {measured['rate']:.2f})"
+    )
+    return [*lines, f"{record.get('report', space.folder)}: {figures}"]
+
+
+def _say_skipped(images: Images) -> None:
+    """Name the files that were left out."""
+    if images.skipped:
+        count = len(images.skipped)
+        print(f"left out {count} file{'s' * (count > 1)} that could not be read:", file=sys.stderr)
+        for skipped in images.skipped:
+            print(f"  {skipped.path}: {skipped.reason}", file=sys.stderr)
+
+
+def _say(record: Mapping[str, Any], lines: list[str], as_json: bool) -> None:
+    print(json_module.dumps(record, indent=1, ensure_ascii=False) if as_json else "\n".join(lines))
+
+
+def _plain(value: Any) -> str:
+    """A value of a record as one line."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{k} {_plain(v)}" for k, v in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
+    if isinstance(value, float):
+        return f"{value:,.2f}"
+    return "none" if value is None else str(value)
+
+
+def _share(share: float) -> float | None:
+    return None if share != share else round(float(share), 4)
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f" ({share:.0%} of the images there)"

@@ -6,7 +6,7 @@ and ``register_kl`` adds one. Argument checks are switched off because they read
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -16,6 +16,7 @@ from torch.distributions import Bernoulli, Independent, Normal, kl_divergence
 __all__ = ["Distribution", "divergence", "image_bernoulli", "image_normal", "normal"]
 
 
+@runtime_checkable
 class Distribution(Protocol):
     """What the model asks of a distribution; the names are torch's, so torch's and zuko's objects fit."""
 

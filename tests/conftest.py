@@ -1,0 +1,59 @@
+"""What many test files share: a small image set, a space trained on it for a moment, and recipes made for one test."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from morphospace import recipes
+from morphospace.data.images import Images
+from morphospace.fitting import fit
+from morphospace.recipes import Recipe
+from morphospace.space import Space
+
+from fixtures.small import make_images
+
+# The networks of these tests are too small to share out, and threads that wait for one another on a busy machine
+# make them many times slower.
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def images() -> Images:
+    return make_images()
+
+
+@pytest.fixture(scope="session")
+def recipe(images) -> Recipe:
+    return recipes.vae(images.spec, latent=2, size="tiny")
+
+
+@pytest.fixture(scope="session")
+def finished(images, recipe, tmp_path_factory) -> Path:
+    """The folder of a finished run, to be looked at only."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    fit(recipe, images, steps=40, out=folder)
+    return folder
+
+
+@pytest.fixture
+def run(finished, tmp_path) -> Path:
+    """A finished run that a test may damage."""
+    return Path(shutil.copytree(finished, tmp_path / "run"))
+
+
+@pytest.fixture(scope="session")
+def space(finished) -> Space:
+    return Space.load(finished)
+
+
+@pytest.fixture
+def register() -> Iterator[Callable[..., Callable[..., Recipe]]]:
+    """Register a recipe for the length of one test, by the same decorator that the package's own recipes use."""
+    before = dict(recipes._FUNCTIONS)
+    yield recipes.recipe
+    recipes._FUNCTIONS.clear()
+    recipes._FUNCTIONS.update(before)

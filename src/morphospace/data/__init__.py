@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from morphospace.data.array_files import Arrays, is_array_name, read_labels
 from morphospace.data.arrays import SupportsArray, load_array_file, load_arrays
-from morphospace.data.fashion_mnist import fashion_mnist
 from morphospace.data.folder import load_folder
 from morphospace.data.images import SPLITS, Images, Skipped
 from morphospace.data.pixels import MODES, conform
@@ -78,6 +77,8 @@ def load(
     given = {"labels": labels, "classes": classes, "count": count}
     if named == "fashion-mnist":
         _refuse(named, given)
+        from morphospace.data.fashion_mnist import fashion_mnist  # here, or its name would hide its module
+
         images = fashion_mnist(root=root, download=download, progress=progress)
         images = _conformed(images, size, mode, progress)
     elif named == "garments":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from morphospace.types import Progress, UsageError, silent
 __all__ = ["SupportsArray", "load_array_file", "load_arrays"]
 
 
+@runtime_checkable
 class SupportsArray(Protocol):
     """Anything that numpy turns into an array, such as a tensor on the CPU."""
 

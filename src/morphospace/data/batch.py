@@ -64,6 +64,6 @@ def _each(
     # Threads suffice: Pillow lets go of the interpreter while it decodes and resizes.
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         for start in range(0, len(paths), _CHUNK):
-            progress(what, start, len(paths))
+            progress(what, float(start), float(len(paths)))
             yield from pool.map(attempt, paths[start : start + _CHUNK])
-    progress(what, len(paths), len(paths))
+    progress(what, float(len(paths)), float(len(paths)))

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from morphospace.types import DataError
 
@@ -22,6 +22,7 @@ _RATIO = 256
 _CHUNK = 1 << 20
 
 
+@runtime_checkable
 class Reader(Protocol):
     """A stream of bytes, plain or unpacking as it is read."""
 

@@ -111,7 +111,8 @@ def read_header(path: str | PathLike[str]) -> Header:
         # Asking a PNG without EXIF in its header for EXIF would decode it all, in search of a later chunk.
         known = image.format != "PNG" or "exif" in image.info
         turned = known and image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
-        size = (image.width, image.height) if turned else (image.height, image.width)
+        width, height = _stored_size(image)
+        size = (width, height) if turned else (height, width)
         return Header(size, _in_colour(image))
 
 
@@ -128,9 +129,9 @@ def decode(path: str | PathLike[str], spec: ImageSpec) -> NDArray[np.uint8]:
     with _opened(path) as opened:
         if opened.format in ("JPEG", "MPO"):
             opened.draft(None, _draft_size(opened, size))
-        white = _white(opened)
+        depth = _depth(opened)
         image = ImageOps.exif_transpose(opened)
-        image = _over_white(_in_eight_bits(image, white))
+        image = _over_white(_in_eight_bits(image, depth))
         image = cover(image.convert("L" if spec.channels == 1 else "RGB"), size)
         pixels = np.asarray(image)
     return np.ascontiguousarray(pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, 2, 0))
@@ -168,6 +169,12 @@ def _too_large(found: str) -> str:
     return f"has {found}; at most {MAX_PIXELS:,} are decoded"
 
 
+def _stored_size(image: Image.Image) -> tuple[int, int]:
+    """(width, height) before orientation, which Pillow has already applied to the size of a TIFF."""
+    tags = getattr(image, "tag_v2", None)
+    return image.size if tags is None else (int(tags[256]), int(tags[257]))
+
+
 def _draft_size(image: Image.Image, size: tuple[int, int]) -> tuple[int, int]:
     """The (width, height) that covers ``size`` three times over, however the image is turned."""
     shorter, longer = min(image.size), max(size)
@@ -190,21 +197,30 @@ def _in_colour(image: Image.Image) -> bool:
     return bool((rgb != rgb[:, :1]).any())
 
 
-def _white(image: Image.Image) -> int | None:
-    """The value of white in an image of integers deeper than 8 bits; None if the file does not say."""
+class _Depth(NamedTuple):
+    """How integers deeper than 8 bits are meant."""
+
+    white: int | None
+    """The greatest value; None if the file does not say."""
+    inverted: bool = False
+    """Whether 0 is white: TIFF can have it so, and Pillow leaves it so beyond 8 bits."""
+
+
+def _depth(image: Image.Image) -> _Depth:
     tags = getattr(image, "tag_v2", None)
     if tags is None:
-        return 0xFFFF  # PNG and PPM: Pillow scales them to 16 bits by the depth that they declare
+        return _Depth(0xFFFF)  # PNG and PPM: Pillow scales them to 16 bits by the depth that they declare
     bits, signed = int(tags.get(258, (16,))[0]), int(tags.get(339, (1,))[0]) != 1
-    return None if signed or bits > 16 else (1 << bits) - 1
+    return _Depth(None if signed or bits > 16 else (1 << bits) - 1, tags.get(262) == 0)
 
 
-def _in_eight_bits(image: Image.Image, white: int | None) -> Image.Image:
+def _in_eight_bits(image: Image.Image, depth: _Depth) -> Image.Image:
     if image.mode == "I" or image.mode.startswith("I;16"):
-        values = np.asarray(image).astype(np.int64)
+        values, white = np.asarray(image).astype(np.int64), depth.white
         if white is None or values.min() < 0 or values.max() > white:
             raise DataError(f"integer pixels from {values.min()} to {values.max()} have no known white")
-        return Image.fromarray(((values * 255 + white // 2) // white).astype(np.uint8))
+        scaled = Image.fromarray(((values * 255 + white // 2) // white).astype(np.uint8))
+        return ImageOps.invert(scaled) if depth.inverted else scaled
     if image.mode == "F":
         values = np.asarray(image)
         least, greatest = float(values.min()), float(values.max())

@@ -136,7 +136,7 @@ def _append(
                 file.truncate(0)
                 raise _Refused(f"sends more than the {limit:,} bytes that the file can have")
             file.write(chunk)
-            progress(f"downloading {address.rpartition('/')[2]}", done, max(total, done))
+            progress(f"downloading {address.rpartition('/')[2]}", float(done), float(max(total, done)))
     if length and done < total:
         raise _Refused(f"broke off after {done:,} of {total:,} bytes")
 

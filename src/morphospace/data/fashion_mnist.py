@@ -105,7 +105,8 @@ def fashion_mnist(
             path = _find(file, roots)
             if path is None:
                 path = _download(file, roots, mirrors if download else (), progress)
-            arrays.append(parse_idx(_verified(path.read_bytes(), file, path), str(path)))
+            content = _verified(path.read_bytes(), file, str(path), " Delete it to have it downloaded again.")
+            arrays.append(parse_idx(content, str(path)))
     return Images(
         np.concatenate(images)[:, None],
         np.repeat(np.array([0, 2], np.uint8), [len(part) for part in images]),
@@ -125,18 +126,17 @@ def _find(file: _File, roots: Sequence[Path]) -> Path | None:
     return next((path for path in places if path.is_file()), None)
 
 
-def _verified(content: bytes, file: _File, path: Path) -> bytes:
+def _verified(content: bytes, file: _File, where: str, remedy: str = "") -> bytes:
     """Unpack ``content``, no further than the file can be long, and check its hash."""
     if content[:2] == b"\x1f\x8b":
-        with refusing(path, "gzip"), gzip.GzipFile(fileobj=io.BytesIO(content)) as stream:
+        with refusing(where, "gzip"), gzip.GzipFile(fileobj=io.BytesIO(content)) as stream:
             content = stream.read(file.size + 1)
     found = hashlib.sha256(content).hexdigest()
     if found != file.sha256:
         longer = "more than " if len(content) > file.size else ""
         raise DataError(
-            f"{path} is not the publisher's {file.name}: its content is {longer}{min(len(content), file.size):,} "
-            f"bytes with SHA-256 {found}; expected {file.size:,} bytes with SHA-256 {file.sha256}. "
-            "Delete it to have it downloaded again."
+            f"{where}: not the publisher's {file.name}: its content is {longer}{min(len(content), file.size):,} "
+            f"bytes with SHA-256 {found}; expected {file.size:,} bytes with SHA-256 {file.sha256}.{remedy}"
         )
     return content
 
@@ -150,8 +150,8 @@ def _download(file: _File, roots: Sequence[Path], mirrors: Sequence[str], progre
             target.name,
             mirrors,
             target,
-            lambda content: _verified(content, file, target),
-            limit=file.size,  # packed is never longer than unpacked
+            lambda content: _verified(content, file, "what it sent"),
+            limit=file.size + (1 << 16),  # packing makes nothing much longer
             progress=progress,
         )
     except DataNotFound as error:

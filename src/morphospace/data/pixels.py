@@ -43,7 +43,7 @@ def to_pixels(array: NDArray[Any], where: str) -> NDArray[np.uint8]:
     if laid_out.dtype == np.uint8:
         _refuse_zero_one(laid_out, where)
         return laid_out
-    if laid_out.dtype != np.bool_ and laid_out.dtype != np.uint16 and laid_out.dtype.kind != "f":
+    if laid_out.dtype.kind not in "bf" and laid_out.dtype.newbyteorder("=") != np.uint16:
         raise DataError(
             f"{where}: values are {array.dtype}; expected uint8, bool, uint16 or floats from 0 to 1. "
             "Integers that run from 0 to 255 can be given as array.astype('uint8')."
@@ -72,10 +72,10 @@ def conform(
         return pixels
     result = np.empty((count, wanted, *size), np.uint8)
     for rows in _chunks(count):
-        progress("converting images", rows.start, count)
+        progress("converting images", float(rows.start), float(count))
         coloured = _recolour(pixels[rows], wanted)
         result[rows] = coloured if size == (height, width) else [_resize(image, size) for image in coloured]
-    progress("converting images", count, count)
+    progress("converting images", float(count), float(count))
     return result
 
 
@@ -107,7 +107,7 @@ def _refuse_zero_one(pixels: NDArray[np.uint8], where: str) -> None:
 def _eight_bit(values: NDArray[Any], where: str) -> NDArray[np.uint8]:
     if values.dtype == np.bool_:
         return np.where(values, np.uint8(255), np.uint8(0))
-    if values.dtype == np.uint16:
+    if values.dtype.kind == "u":
         return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
     least, greatest = float(values.min()), float(values.max())
     if not (least >= 0 and greatest <= 1):  # also true of NaN

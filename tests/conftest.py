@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
+
+from fixtures.small import make_images
 from morphospace import recipes
 from morphospace.data.images import Images
 from morphospace.fitting import fit
 from morphospace.recipes import Recipe
 from morphospace.space import Space
-
-from fixtures.small import make_images
 
 # The networks of these tests are too small to share out, and threads that wait for one another on a busy machine
 # make them many times slower.

@@ -7,9 +7,10 @@ import math
 
 import pytest
 import torch
+from torch import Tensor
+
 from morphospace.distributions import divergence, image_bernoulli, image_normal, normal
 from morphospace.families import Bernoulli, DiagonalNormal, Gaussian
-from torch import Tensor
 
 F64 = torch.float64
 

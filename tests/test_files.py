@@ -7,6 +7,7 @@ import os
 import stat
 
 import pytest
+
 from morphospace import files
 from morphospace.files import atomic, write_bytes, write_text
 

@@ -179,8 +179,11 @@ class Space:
         path.mkdir(parents=True, exist_ok=True)
         write_config(path, self.config)
         write_text(path / "results.json", json.dumps(self.results, indent=1) + "\n")
-        header = {"format": "morphospace", "config_sha256": config_sha256(self.config)}
-        checkpoint.save_tensors(path / "model.safetensors", self.model.state_dict(), header)
+        checkpoint.save_tensors(
+            path / "model.safetensors",
+            self.model.state_dict(),
+            {"config_sha256": config_sha256(self.config)},
+        )
         if self.latents is not None:
             self.save_latents(path)
         self.folder = path

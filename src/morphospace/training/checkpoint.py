@@ -28,7 +28,9 @@ KEPT = 2
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, str] | None = None) -> None:
-    """Write tensors to a safetensors file, whole or not at all."""
+    """Write tensors to a safetensors file, whole or not at all; equal content gives equal bytes."""
+    # safetensors writes several entries of a header in an order that differs from one call to the next.
+    assert header is None or len(header) == 1
     # Plain row-major copies: a file's bytes then depend on the values alone, not on how a device laid them out.
     plain = {name: t.detach().cpu().contiguous() for name, t in sorted(tensors.items())}
     write_bytes(path, save(plain, dict(header) if header else None))

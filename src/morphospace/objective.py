@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from morphospace.model import Trace
-from morphospace.types import UnknownName
+from morphospace.types import UnknownName, UsageError
 
 __all__ = ["TERMS", "Adversary", "Objective", "Ramp", "Schedule", "Term", "distortion", "rate"]
 
@@ -69,6 +69,10 @@ class Objective(nn.Module):
     Args:
         extra: further terms as (weight, term); they are reported by the term's ``__name__``, or its class's.
         named: weights of the terms in `TERMS`; a number or a `Schedule`.
+
+    Raises:
+        UnknownName: for a name that is not in `TERMS`.
+        UsageError: for two terms of one name.
     """
 
     def __init__(self, *extra: tuple[float | Schedule, Term], **named: float | Schedule) -> None:
@@ -80,6 +84,8 @@ class Objective(nn.Module):
         self._weights: dict[str, float | Schedule] = dict(named)
         for weight, term in extra:
             name = getattr(term, "__name__", type(term).__name__)
+            if name in self.terms:
+                raise UsageError(f"two terms are called '{name}'; give one another __name__, as both are reported by it")
             self.terms[name], self._weights[name] = term, weight
         # Terms with parameters (critics) are registered, so that checkpoints and devices know of them.
         self.parts = nn.ModuleDict({n: t for n, t in self.terms.items() if isinstance(t, nn.Module)})

@@ -72,7 +72,7 @@ class Objective(nn.Module):
 
     Raises:
         UnknownName: for a name that is not in `TERMS`.
-        UsageError: for two terms of one name.
+        UsageError: for two terms of one name, and for weights in a term that nothing would teach.
     """
 
     def __init__(self, *extra: tuple[float | Schedule, Term], **named: float | Schedule) -> None:
@@ -85,10 +85,17 @@ class Objective(nn.Module):
         for weight, term in extra:
             name = getattr(term, "__name__", type(term).__name__)
             if name in self.terms:
-                raise UsageError(f"two terms are called '{name}'; give one another __name__, as both are reported by it")
+                raise UsageError(
+                    f"two terms are called '{name}'; give one another __name__, as both are reported by it"
+                )
             self.terms[name], self._weights[name] = term, weight
         # Terms with parameters (critics) are registered, so that checkpoints and devices know of them.
         self.parts = nn.ModuleDict({n: t for n, t in self.terms.items() if isinstance(t, nn.Module)})
+        for name, part in self.parts.items():
+            if not isinstance(part, Adversary) and any(p.requires_grad for p in part.parameters()):
+                raise UsageError(
+                    f"the term '{name}' has weights that nothing teaches; give it a critic_loss or freeze them"
+                )
 
     @property
     def draws(self) -> int:

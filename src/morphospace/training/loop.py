@@ -117,7 +117,8 @@ class _Run:
         # The weights that are measured and kept: a running mean of those that learn, or they themselves.
         self.kept = copy.deepcopy(self.model).requires_grad_(False) if settings.ema > 0 else self.model
         self.optimizer = _optimizer(self.model.parameters(), settings)
-        self.critics = list(self.objective.parameters())
+        # Terms may also bring networks that do not learn, such as a perceptual distance's features.
+        self.critics = [p for p in self.objective.parameters() if p.requires_grad]
         self.critic_optimizer = _optimizer(self.critics, settings) if self.critics else None
 
         self.step = 0
@@ -147,7 +148,7 @@ class _Run:
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), s.clip or math.inf)
         found = float(loss.detach()), float(norm)
         if not all(map(math.isfinite, found)):
-            raise self._not_finite(*found)
+            raise self._not_finite("loss", *found)
         self.optimizer.step()
         if self.critic_optimizer is not None:
             self._teach_critics(trace, self.critic_optimizer)
@@ -160,6 +161,10 @@ class _Run:
         optimizer.zero_grad(set_to_none=True)
         losses = [adversary.critic_loss(trace) for adversary in self.objective.adversaries]
         torch.autograd.backward(losses, inputs=self.critics)
+        norm = nn.utils.get_total_norm(p.grad for p in self.critics if p.grad is not None)
+        found = float(sum(loss.detach() for loss in losses)), float(norm)
+        if not all(map(math.isfinite, found)):
+            raise self._not_finite("critic's loss", *found)
         optimizer.step()
 
     @torch.no_grad()
@@ -178,12 +183,12 @@ class _Run:
             self.sums[name] = self.sums.get(name, torch.zeros_like(value)) + value.detach()
         self.summed = self.summed + 1
 
-    def _not_finite(self, loss: float, norm: float) -> NumericalError:
+    def _not_finite(self, what: str, loss: float, norm: float) -> NumericalError:
         epoch = self.step * self.settings.batch // len(self.feed)
         indices = ", ".join(map(str, self.order(self.step).tolist()))
         return NumericalError(
-            f"at step {self.step} (epoch {epoch}) the loss is {loss:g} and the gradient's norm {norm:g}; expected "
-            f"finite numbers. Try a lower --lr than {self.settings.lr:g}. "
+            f"at step {self.step} (epoch {epoch}) the {what} is {loss:g} and its gradient's norm {norm:g}; "
+            f"expected finite numbers. Try a lower --lr than {self.settings.lr:g}. "
             f"The batch held the training images {indices}"
         )
 

@@ -8,7 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["atomic", "sync_folder", "write_bytes", "write_text"]
+__all__ = ["atomic", "remove_partial", "sync_folder", "write_bytes", "write_text"]
+
+PARTIAL = ".partial-"
+"""How the names of files begin that are not whole yet."""
 
 
 @contextmanager
@@ -20,7 +23,9 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}-", suffix=target.suffix)
+    handle, name = tempfile.mkstemp(
+        dir=target.parent, prefix=f"{PARTIAL}{target.stem}-", suffix=target.suffix
+    )
     os.close(handle)
     temporary = Path(name)
     try:
@@ -32,6 +37,12 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
         sync_folder(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_partial(folder: Path) -> None:
+    """Remove what `atomic` left in ``folder`` when its process was killed; nobody else may be writing there."""
+    for stale in folder.glob(f"{PARTIAL}*"):
+        stale.unlink(missing_ok=True)
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:

@@ -12,13 +12,14 @@ import numpy as np
 import torch
 
 from morphospace.data.images import Images
+from morphospace.files import remove_partial
 from morphospace.latents import Latents
 from morphospace.networks import count_parameters
 from morphospace.recipes import Recipe
 from morphospace.settings import Settings
-from morphospace.space import Space, recipe_of
+from morphospace.space import Space, made_from
 from morphospace.training import Trained, checkpoint, resume, train
-from morphospace.training.config import read_config
+from morphospace.training.config import read_config, require_same_images
 from morphospace.training.feed import Feed
 from morphospace.training.measure import measure
 from morphospace.types import Progress, UsageError, silent
@@ -34,6 +35,8 @@ RUN_FILES = (
     "README.md",
     "config.json",
 )
+RUN_MARKS = ("config.json", "checkpoints", "model.safetensors")
+"""Any of these is a run: checkpoints that lost their configuration would be taken for those of the new one."""
 
 
 def fit(
@@ -66,7 +69,7 @@ def fit(
         raise UsageError(f"the recipe was made for {recipe.spec} images; these are {images.spec}")
     settings = (settings or recipe.settings).changed(**changes)
     folder = Path(out) if out is not None else None
-    if folder is not None and (folder / "config.json").exists():
+    if folder is not None and any((folder / name).exists() for name in RUN_MARKS):
         if not overwrite:
             raise UsageError(f"{folder} holds a run already; choose another out, or pass overwrite=True")
         _remove_run(folder)
@@ -90,11 +93,22 @@ def refit(folder: str | os.PathLike[str], images: Images, progress: Progress = s
     """
     path = Path(folder)
     config = read_config(path)
+    require_same_images(images, config, path)
+    remove_partial(path)
     if (path / "model.safetensors").is_file():
-        return Space.load(path)
-    recipe = recipe_of(config)
-    trained = resume(recipe, images, Settings.from_json(config["training"]), config, path, progress)
+        return _tidied(Space.load(path), images, path, progress)
+    recipe, settings = made_from(config, path)
+    trained = resume(recipe, images, settings, config, path, progress)
     return _finish(trained, recipe, images, path, progress)
+
+
+def _tidied(space: Space, images: Images, folder: Path, progress: Progress) -> Space:
+    """A finished run, with what a stop after its weights were written had left to do."""
+    if space.latents is None:
+        space.latents = encode_own(space, images, progress)
+        space.save_latents(folder)
+    checkpoint.remove_all(folder / "checkpoints")
+    return space
 
 
 def _finish(

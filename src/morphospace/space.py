@@ -214,8 +214,6 @@ class Space:
         weights = path / "model.safetensors"
         if not weights.is_file():
             raise RunError(f"{path} is not finished; continue with: morphospace train --resume {path}")
-        recipe = recipe_of(config)
-        model = recipe.build().model
         tensors = checkpoint.load_tensors(weights)
         with safe_open(weights, "pt") as file:
             header = file.metadata() or {}
@@ -223,6 +221,8 @@ class Space:
             raise RunError(
                 f"{weights} does not belong to {path / 'config.json'}, or one was changed; train again"
             )
+        recipe, _ = made_from(config, path)
+        model = recipe.build().model
         try:
             model.load_state_dict(tensors)
             results = json.loads((path / "results.json").read_text(encoding="utf-8"))
@@ -233,11 +233,21 @@ class Space:
         return space
 
 
-def recipe_of(config: dict[str, Any]) -> Recipe:
-    """The recipe that a configuration names."""
-    channels, height, width = config["images"]["shape"]
-    record = config["recipe"]
-    return recipes.get(record["name"], ImageSpec(channels, height, width), record["arguments"])
+def made_from(config: dict[str, Any], folder: Path) -> tuple[Recipe, Settings]:
+    """The recipe and the settings that a run's configuration names.
+
+    Raises:
+        RunError: if it names none.
+    """
+    try:
+        channels, height, width = config["images"]["shape"]
+        record = config["recipe"]
+        recipe = recipes.get(record["name"], ImageSpec(channels, height, width), record["arguments"])
+        return recipe, Settings.from_json(config["training"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunError(
+            f"{folder / 'config.json'} cannot be used ({error}); restore it, or train again"
+        ) from None
 
 
 def _load_latents(folder: Path, classes: tuple[str, ...]) -> Latents | None:
@@ -250,6 +260,6 @@ def _load_latents(folder: Path, classes: tuple[str, ...]) -> Latents | None:
             if (file.metadata() or {}).get("model_sha256") != checkpoint.sha256(folder / "model.safetensors"):
                 return None
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return Latents(**arrays, classes=classes)
     except Exception:  # a damaged cache is as good as none: it is made again
         return None
-    return Latents(**arrays, classes=classes)

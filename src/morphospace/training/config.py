@@ -18,9 +18,11 @@ from morphospace.recipes import Recipe
 from morphospace.settings import Settings
 from morphospace.types import RunError
 
-__all__ = ["FORMAT", "config_sha256", "describe", "read_config", "write_config"]
+__all__ = ["FORMAT", "config_sha256", "describe", "read_config", "require_same_images", "write_config"]
 
 FORMAT = 1
+
+SECTIONS = ("recipe", "images", "training", "machine")
 
 
 def describe(recipe: Recipe, images: Images, settings: Settings) -> dict[str, Any]:
@@ -82,7 +84,24 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise RunError(
             f"{path} has format {found}; this version reads format {FORMAT}. Train again, or update"
         )
+    for section in SECTIONS:
+        if not isinstance(config.get(section), dict):
+            raise RunError(f"{path} is damaged (no section '{section}'); restore it, or train again")
     return config
+
+
+def require_same_images(images: Images, config: dict[str, Any], folder: Path) -> None:
+    """Refuse images that are not those a run was begun with.
+
+    Raises:
+        RunError: if their content hash is another.
+    """
+    expected = str(config["images"].get("sha256"))
+    if images.sha256 != expected:
+        raise RunError(
+            f"the images are not those that {folder} was begun with (content hash {images.sha256[:12]}…, expected "
+            f"{expected[:12]}…); bring the same images, or train afresh with --out"
+        )
 
 
 def _text(config: dict[str, Any]) -> str:

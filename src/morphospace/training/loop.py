@@ -15,17 +15,18 @@ import torch
 from torch import Tensor, nn
 
 from morphospace.data.images import Images
+from morphospace.files import write_text
 from morphospace.model import VAE, Trace
 from morphospace.recipes import Recipe
 from morphospace.seeds import seed_of
 from morphospace.settings import Settings
 from morphospace.training import checkpoint
-from morphospace.training.config import describe, write_config
+from morphospace.training.config import describe, require_same_images, write_config
 from morphospace.training.device import channels_last, fixed_threads, pick_device, synchronize
 from morphospace.training.feed import Feed, Order
 from morphospace.training.measure import measure
 from morphospace.training.signals import stop_flag
-from morphospace.types import Interrupted, NumericalError, Progress, RunError, UsageError, silent
+from morphospace.types import Interrupted, NumericalError, Progress, UsageError, silent
 
 __all__ = ["Trained", "resume", "train"]
 
@@ -86,12 +87,10 @@ def resume(
 
     Raises:
         RunError: if ``images`` are not those that the run began with.
+        UsageError: if this machine lacks the run's device.
     """
-    if images.sha256 != config["images"]["sha256"]:
-        raise RunError(
-            f"the images are not those that {folder} was begun with (content hash {images.sha256[:12]}…, expected "
-            f"{config['images']['sha256'][:12]}…); bring the same images, or train afresh with --out"
-        )
+    require_same_images(images, config, folder)
+    pick_device(settings.device)
     with fixed_threads(config["machine"]["threads"]), torch.random.fork_rng():
         run = _Run(recipe, images, settings, config, folder)
         run.load()
@@ -264,8 +263,7 @@ class _Run:
         path = self.folder / "metrics.jsonl"
         if self.step and path.is_file():
             self.history = [line for line in read_metrics(self.folder) if line["step"] <= self.step]
-        with path.open("w") as file:
-            file.writelines(json.dumps(line) + "\n" for line in self.history)
+        write_text(path, "".join(json.dumps(line) + "\n" for line in self.history))
 
     def _interrupted(self) -> Interrupted:
         kept = (

@@ -104,13 +104,13 @@ class Space:
             progress: told of each chunk.
 
         Raises:
-            UsageError: for images of another shape.
+            UsageError: for images of another shape, or other values.
         """
         pixels = images.pixels if isinstance(images, Images) else images
         if tuple(pixels.shape[1:]) != self.spec.shape:
             expected = ", ".join(map(str, self.spec.shape))
             raise UsageError(f"the images have shape {tuple(pixels.shape)}; this space takes (N, {expected})")
-        h = self._stream(self.model.encoder, pixels, "encoding", progress)
+        h = self._stream(self.model.encoder, pixels, "encoding", progress, _as_pixels)
         q: Distribution = self.model.encoder.family(h)
         return q
 
@@ -121,19 +121,17 @@ class Space:
         Raises:
             UsageError: for points of another dimension, or that are not finite numbers.
         """
-        points = torch.as_tensor(z, dtype=torch.float32)
-        if points.dim() != 2 or points.shape[1] != self.dimensions:
+        z = z if isinstance(z, Tensor) else np.asarray(z)
+        if z.ndim != 2 or z.shape[1] != self.dimensions:
             raise UsageError(
-                f"the points have shape {tuple(points.shape)}; this space takes (N, {self.dimensions})"
+                f"the points have shape {tuple(z.shape)}; this space takes (N, {self.dimensions})"
             )
-        if not torch.isfinite(points).all():
-            raise UsageError("some of the points are not finite numbers")
 
         def mean(h: Tensor) -> Tensor:
             images: Tensor = self.model.decoder.family(h).mean
             return images
 
-        return self._stream(self.model.decoder, points, "decoding", progress, mean).contiguous()
+        return self._stream(self.model.decoder, z, "decoding", progress, _as_points, mean).contiguous()
 
     def sample(self, n: int, seed: int = 0) -> Tensor:
         """Mean images (n, C, H, W) at ``n`` points drawn from the prior; a function of the seed."""
@@ -155,19 +153,19 @@ class Space:
         inputs: NDArray[Any] | Tensor,
         what: str,
         progress: Progress,
+        ready: Callable[[Tensor], Tensor],
         after: Callable[[Tensor], Tensor] = lambda h: h,
     ) -> Tensor:
-        """A conditional's parameters for any number of inputs, chunk by chunk."""
+        """A conditional's parameters for any number of inputs, chunk by chunk, each made ``ready`` first."""
         device = next(self.model.parameters()).device
         size = chunk_size(self.spec.pixels)
         parts = []
         for start in range(0, max(len(inputs), 1), size):
             chunk = inputs[start : start + size]
             chunk = chunk if isinstance(chunk, Tensor) else torch.from_numpy(np.array(chunk))
-            chunk = (
-                to_unit(chunk.to(device)) if chunk.dtype == torch.uint8 else chunk.to(device, torch.float32)
-            )
-            parts.append(after(conditional.parameters_of(chunk)).cpu())
+            if chunk.dtype == torch.float64:
+                chunk = chunk.float()  # before the move: not every device has float64
+            parts.append(after(conditional.parameters_of(ready(chunk.to(device)))).cpu())
             progress(what, min(start + size, len(inputs)), len(inputs))
         return torch.cat(parts)
 
@@ -231,6 +229,27 @@ class Space:
         space = cls(channels_last(model.to(device)).eval(), recipe, config, results, folder=path)
         space.latents = _load_latents(path, space.classes)
         return space
+
+
+def _as_pixels(chunk: Tensor) -> Tensor:
+    """Images as numbers in [0, 1]; whole numbers of another kind than uint8 could be pixels of any range."""
+    if chunk.dtype == torch.uint8:
+        return to_unit(chunk)
+    kind = str(chunk.dtype).removeprefix("torch.")
+    if not chunk.dtype.is_floating_point:
+        raise UsageError(f"the images are {kind}; expected uint8 from 0 to 255, or floats from 0 to 1")
+    if len(chunk) and not (chunk.min() >= 0 and chunk.max() <= 1):  # so written that nan is refused too
+        raise UsageError(
+            f"the images hold values from {chunk.min():g} to {chunk.max():g}; expected floats from 0 to 1, or uint8"
+        )
+    return chunk.float()
+
+
+def _as_points(chunk: Tensor) -> Tensor:
+    """Points as float32."""
+    if not torch.isfinite(chunk).all():
+        raise UsageError("some of the points are not finite numbers")
+    return chunk.float()
 
 
 def made_from(config: dict[str, Any], folder: Path) -> tuple[Recipe, Settings]:

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from morphospace.networks import ReferenceDecoder, ReferenceEncoder
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fixtures.keras_weights import Layer, glorot_limit, keras_weights
+from morphospace.networks import ReferenceDecoder, ReferenceEncoder
 
 TOLERANCE = 1e-4  # absolute; the largest error of float32 in another order of summation is some 1e-6
 TO_TORCH = {"conv": (3, 2, 0, 1), "dense": (1, 0), "conv_transpose": (3, 2, 0, 1)}

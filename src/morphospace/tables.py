@@ -6,6 +6,7 @@ import csv
 import io
 import os
 import re
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,10 +39,7 @@ def write_table(path: Path, columns: Mapping[str, Column]) -> None:
             writer.writerows(zip(*(_texts(column) for column in columns.values()), strict=True))
             write_text(path, text.getvalue())
         case ".npz":
-            buffer = io.BytesIO()
-            arrays: dict[str, Any] = {name: np.asarray(column) for name, column in columns.items()}
-            np.savez(buffer, **arrays)
-            write_bytes(path, buffer.getvalue())
+            write_bytes(path, _archive(columns))
         case ".parquet":
             need_parquet()
             import pyarrow as pa
@@ -53,6 +51,16 @@ def write_table(path: Path, columns: Mapping[str, Column]) -> None:
                 )
         case _:
             raise UsageError(f"'{path}' should end in {' or '.join(SUFFIXES)}")
+
+
+def _archive(columns: Mapping[str, Column]) -> bytes:
+    """An NPZ. Not by `numpy.savez`, to which a column called ``file`` is its own argument."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, column in columns.items():
+            with archive.open(f"{name}.npy", "w") as member:
+                np.lib.format.write_array(member, np.asarray(column), allow_pickle=False)
+    return buffer.getvalue()
 
 
 def need_parquet() -> None:

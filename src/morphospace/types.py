@@ -72,12 +72,12 @@ class Progress(Protocol):
     """
 
     def __call__(
-        self, what: str, done: int | float, total: int | float, figures: Mapping[str, float] | None = None
+        self, what: str, done: float, total: float, figures: Mapping[str, float] | None = None
     ) -> None: ...
 
 
 def silent(
-    what: str, done: int | float, total: int | float, figures: Mapping[str, float] | None = None
+    what: str, done: float, total: float, figures: Mapping[str, float] | None = None
 ) -> None:
     """The default progress: says nothing."""
 

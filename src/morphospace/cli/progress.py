@@ -34,7 +34,7 @@ class _Lines:
         self.what, self.begun, self.said = "", 0.0, 0.0
 
     def __call__(
-        self, what: str, done: int | float, total: int | float, figures: Mapping[str, float] | None = None
+        self, what: str, done: float, total: float, figures: Mapping[str, float] | None = None
     ) -> None:
         now = time.monotonic()
         if what != self.what:
@@ -67,7 +67,7 @@ def _bars() -> Iterator[Progress]:
     tasks: dict[str, TaskID] = {}
 
     def progress(
-        what: str, done: int | float, total: int | float, figures: Mapping[str, float] | None = None
+        what: str, done: float, total: float, figures: Mapping[str, float] | None = None
     ) -> None:
         if what not in tasks:
             tasks[what] = bars.add_task(what, figures="")

@@ -1,0 +1,77 @@
+"""The model card: the run's README.md."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from morphospace.report.numbers import duration, measured_rows, processor, source_words, split_counts
+from morphospace.report.page import counted
+from morphospace.space import Space
+
+__all__ = ["card_text"]
+
+
+def card_text(space: Space) -> str:
+    """The card in Markdown."""
+    config, results = space.config, space.results
+    name = space.folder.name if space.folder else "space"
+    arguments = ", ".join(f"`{key}={value}`" for key, value in sorted(config["recipe"]["arguments"].items()))
+    images = config["images"]
+    quoted = name.replace("\\", "\\\\").replace('"', '\\"')
+    classes = ", ".join(plain(c) for c in images["classes"]) or "none"
+    return f"""# {plain(name)}
+
+A variational autoencoder's space of {counted(space.dimensions, "dimension")} for images of {space.spec}, made with
+Morphospace {plain(config["version"])}. Every point of the space decodes to an image.
+
+- Recipe: `{config["recipe"]["name"]}`{f" with {arguments}" if arguments else ""}
+- Images: {split_counts(images)}; source {plain(source_words(images))};
+  content SHA-256 `{images["sha256"]}`
+- Classes: {classes}
+- Training: {_training(config, results)}
+- Machine: {plain(processor(config))}
+
+## Measured
+
+{_table(results)}
+
+−ELBO = distortion + rate, nats per image, β = 1. Figures: `figures/`; all of them explained: `report.html`.
+
+## Use
+
+```python
+import morphospace as ms
+
+space = ms.Space.load("{quoted}")  # the path of this folder
+images = space.sample(16, seed=0)  # (16, {", ".join(map(str, space.spec.shape))}), values in [0, 1]
+again = space.decode(space.encode(images).mean)
+```
+
+## Limits
+
+- It knows images like those above, of this size; of others it makes the nearest that it knows.
+- Decoded images are means over what a point may stand for, so fine detail is blurred.
+- With Bernoulli pixels on grey values −ELBO is a cross-entropy, not a density: compare it only between runs on
+  the same images.
+- `latents.safetensors` holds the latents of the training images; delete it before sharing a run of
+  private images.
+"""
+
+
+def _training(config: dict[str, Any], results: dict[str, Any]) -> str:
+    words = f"seed {config['training']['seed']}, {config['training']['precision']}"
+    if "steps" in results:
+        words = f"{results['steps']:,} steps ({results['epochs']:g} epochs), {words}"
+    return f"{words}, {duration(results['seconds'])}" if "seconds" in results else words
+
+
+def _table(results: dict[str, Any]) -> str:
+    splits = [name for name in ("test", "train") if name in results]
+    rows = [["", *splits], ["---", *("---:" for _ in splits)], *measured_rows(results)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def plain(words: str) -> str:
+    """Words that Markdown and HTML leave as they are, in one line."""
+    return re.sub(r"([\\`*_{}\[\]<>|#])", r"\\\1", " ".join(str(words).split()))

@@ -1,0 +1,77 @@
+"""The model, and how it learned."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from morphospace.networks import ConvDecoder, count_parameters, layer_table
+from morphospace.plots import Curve, architecture, learning_curves
+from morphospace.report.facts import Facts
+from morphospace.report.page import Drawing, Section, counted
+
+__all__ = ["the_learning", "the_model"]
+
+
+def the_model(facts: Facts) -> Section:
+    """The architecture."""
+    model, spec = facts.space.model, facts.space.spec
+    encoder, decoder = model.encoder.network, model.decoder.network
+    tables = layer_table(encoder), layer_table(decoder)
+    figure = architecture(*tables, spec.shape, facts.space.dimensions)
+    sizes = [count_parameters(part) for part in (model.encoder, model.decoder)]
+    caption = (
+        "Read the encoder down the left, z at the foot, the decoder up the right. Shapes are height×width×channels; "
+        "a box is the wider, the more values its layer puts out. The kernel and the stride stand beside the layer's "
+        f"kind. Encoder: {counted(len(tables[0]), 'layer')}, {sizes[0]:,} parameters; decoder: "
+        f"{counted(len(tables[1]), 'layer')}, {sizes[1]:,} parameters."
+    )
+    if isinstance(decoder, ConvDecoder):
+        caption += (
+            " After each convolution of the decoder four channels become twice the height and the width "
+            "(sub-pixel convolution); shapes are those before that. Its dense layers between the first and the last "
+            "come in pairs, and a way past each pair leads on unchanged (residual blocks)."
+        )
+    alt = (
+        f"Diagram of the layers: {len(tables[0])} of the encoder at the left lead to z, "
+        f"{len(tables[1])} of the decoder at the right lead from z back to an image."
+    )
+    return Section(
+        "architecture", "Architecture", drawings=[Drawing("architecture", figure, alt, caption, "svg")]
+    )
+
+
+def the_learning(facts: Facts) -> Section:
+    """Both terms along the run."""
+    curves = [curve for split in ("train", "test") if (curve := _curve(facts, split)) is not None]
+    title = "Learning curves"
+    if not curves:
+        return Section("learning", title, "This run keeps no metrics.jsonl, so there are no curves to draw.")
+    parts = []
+    for curve in curves:
+        where = "training" if curve.name == "train" else curve.name
+        parts.append(
+            f"−ELBO on the {where} images goes from {curve.neg_elbo[0]:.1f} to {curve.neg_elbo[-1]:.1f} nats "
+            f"(distortion {curve.distortion[-1]:.1f}, rate {curve.rate[-1]:.1f})"
+        )
+    caption = (
+        "Lower is better; distortion and rate add up to −ELBO, always with β = 1. "
+        f"From the first logged point to the last, {' and '.join(parts)}. "
+        "Training values are means over the steps since the line before, with the weights as they learn"
+        + (
+            "; test values are of the weights that are kept."
+            if len(curves) > 1
+            else "; there are no test images."
+        )
+        + " The steepest beginning may lie outside the frame."
+    )
+    alt = f"Three panels against epochs, −ELBO, distortion and rate, for {' and '.join(c.name for c in curves)}."
+    drawing = Drawing("learning-curves", learning_curves(curves), alt, caption, "svg")
+    return Section("learning", title, drawings=[drawing])
+
+
+def _curve(facts: Facts, split: str) -> Curve | None:
+    lines = [line for line in facts.metrics if line["split"] == split]
+    if not lines:
+        return None
+    columns = (np.array([float(line[key]) for line in lines]) for key in ("epoch", "distortion", "rate"))
+    return Curve(split, *columns)

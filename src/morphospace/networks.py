@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 from jaxtyping import Float
@@ -124,19 +123,30 @@ def _glorot_uniform_(weight: Tensor, fan_in: int, fan_out: int) -> None:
 
 @dataclass(frozen=True)
 class Size:
-    """What the dial `size` sets, together: widths, depth and learning rate."""
+    """What the dial `size` sets, together: widths, depth and learning rates.
 
-    channels: int
-    hidden: int
-    depth: int
+    Attributes:
+        encoder: channels of the encoder's first convolution.
+        stem: width of the decoder's residual stem.
+        blocks: residual blocks in the stem.
+        grid: channels of the decoder's coarse grid.
+        lr: the highest learning rate.
+        matrix_lr: that of hidden matrices under Muon.
+    """
+
+    encoder: int
+    stem: int
+    blocks: int
+    grid: int
     lr: float
+    matrix_lr: float
 
 
 SIZES = {
-    "tiny": Size(channels=16, hidden=128, depth=1, lr=4e-3),
-    "small": Size(channels=32, hidden=256, depth=2, lr=3e-3),
-    "medium": Size(channels=64, hidden=512, depth=3, lr=2e-3),
-    "large": Size(channels=96, hidden=768, depth=4, lr=1.5e-3),
+    "tiny": Size(encoder=16, stem=128, blocks=2, grid=16, lr=8e-3, matrix_lr=12e-3),
+    "small": Size(encoder=32, stem=192, blocks=3, grid=16, lr=8e-3, matrix_lr=12e-3),
+    "medium": Size(encoder=32, stem=256, blocks=3, grid=16, lr=8e-3, matrix_lr=12e-3),
+    "large": Size(encoder=48, stem=384, blocks=4, grid=32, lr=5e-3, matrix_lr=8e-3),
 }
 
 
@@ -148,77 +158,89 @@ def size(name: str) -> Size:
 
 
 class ConvEncoder(Network):
-    """(N, C, H, W) -> (N, outputs): convolutions of stride 2 down to at most 8 pixels a side, then a hidden layer."""
+    """(N, C, H, W) -> (N, outputs): a convolution of stride 4, some of stride 2 down to a 4×4 grid, a hidden layer.
+
+    Fine detail is left at once, since activations at full size, not products, are what a CPU spends its time on.
+    """
+
+    head = 128
+    widest = 128
 
     def __init__(self, spec: ImageSpec, outputs: int, size: Size) -> None:
         super().__init__()
+        _require_conv_shape(spec)
         self.input_shape, self.output_shape = spec.shape, (outputs,)
-        sides, widths = _pyramid(spec, size.channels)
-        self.stages = nn.ModuleList(
-            nn.Conv2d(a, b, 3, stride=2, padding=1)
-            for a, b in zip((spec.channels, *widths), widths, strict=False)
-        )
-        height, width = sides[-1]
-        self.hidden = nn.Linear(widths[-1] * height * width, size.hidden)
-        self.heads = nn.Linear(size.hidden, outputs)
+        sides, width = _divided((spec.height, spec.width), 4), size.encoder
+        layers: list[nn.Module] = [nn.Conv2d(spec.channels, width, 5, stride=4, padding=2), nn.SiLU()]
+        while max(sides) > 4 or len(layers) < 4:
+            wider = min(width * 3 // 2, self.widest)
+            layers += [nn.Conv2d(width, wider, 3, stride=2, padding=1), nn.SiLU()]
+            sides, width = _divided(sides, 2), wider
+        self.convolutions = nn.Sequential(*layers)
+        self.hidden = nn.Linear(width * math.prod(sides), self.head)
+        self.heads = nn.Linear(self.head, outputs)
 
     def forward(self, x: Float[Tensor, "N C H W"]) -> Float[Tensor, "N P"]:
-        for stage in self.stages:
-            x = F.relu(stage(x))
-        out: Tensor = self.heads(F.relu(self.hidden(x.flatten(1))))
+        out: Tensor = self.heads(F.silu(self.hidden(self.convolutions(x).flatten(1))))
         return out
 
 
 class ConvDecoder(Network):
-    """(N, latent) -> (N, outputs·C, H, W): a residual stem, then sub-pixel convolutions up to the image's size."""
+    """(N, latent) -> (N, factor·C, H, W): a residual stem, a coarse grid, and sub-pixel convolutions up to the image.
+
+    The last convolution puts out a tile of 4×4 pixels for each place of its grid (Shi et al. 2016, arXiv:1609.05158),
+    so that no activation but the image itself has full size.
+    """
 
     def __init__(self, spec: ImageSpec, latent: int, size: Size, factor: int = 1) -> None:
         super().__init__()
+        _require_conv_shape(spec)
         self.input_shape, self.output_shape = (latent,), (factor * spec.channels, spec.height, spec.width)
-        self.sides, widths = _pyramid(spec, size.channels)
-        self.stem = nn.Sequential(
-            nn.Linear(latent, size.hidden), *(Residual(size.hidden) for _ in range(size.depth))
-        )
-        self.base = (widths[-1], *self.sides[-1])
-        self.spread = nn.Linear(size.hidden, math.prod(self.base))
-        up = (*reversed(widths), self.output_shape[0])
-        self.stages = nn.ModuleList(nn.Conv2d(a, 4 * b, 3, padding=1) for a, b in pairwise(up))
+        self.sides = [_divided((spec.height, spec.width), 4)]
+        while max(self.sides[0]) > 8:
+            self.sides.insert(0, _divided(self.sides[0], 2))
+        self.base = (size.grid, *self.sides[0])
+        self.stem = nn.Sequential(nn.Linear(latent, size.stem), *(Residual(size.stem) for _ in range(size.blocks)))
+        self.spread = nn.Linear(size.stem, math.prod(self.base))
+        self.stages = nn.ModuleList(nn.Conv2d(size.grid, 4 * size.grid, 3, padding=1) for _ in self.sides[1:])
+        self.tiles = nn.Conv2d(size.grid, 16 * self.output_shape[0], 3, padding=1)
 
     def forward(self, z: Float[Tensor, "N D"]) -> Float[Tensor, "N P H W"]:
-        h: Tensor = F.relu(self.spread(self.stem(z))).reshape(-1, *self.base)
-        for i, stage in enumerate(self.stages):
-            height, width = self.sides[-2 - i]
-            # Odd sides were halved upwards, so twice the half may be one too many.
-            h = F.pixel_shuffle(stage(h), 2)[..., :height, :width]
-            if i < len(self.stages) - 1:
-                h = F.relu(h)
-        return h
+        h: Tensor = F.silu(self.spread(self.stem(z))).reshape(-1, *self.base)
+        for stage, (height, width) in zip(self.stages, self.sides[1:], strict=True):
+            # Sides were divided upwards, so the way back may overshoot by a pixel or three.
+            h = F.silu(F.pixel_shuffle(stage(h), 2)[..., :height, :width])
+        _, height, width = self.output_shape
+        return F.pixel_shuffle(self.tiles(h), 4)[..., :height, :width]
 
 
 class Residual(nn.Module):
-    """h + W₂·relu(W₁·relu(h))."""
+    """h + W₂·silu(W₁·h), with W₂ small at the start, so that a block begins near the identity."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.first = nn.Linear(width, width)
         self.second = nn.Linear(width, width)
+        with torch.no_grad():
+            self.second.weight.mul_(0.1)
+            self.second.bias.zero_()
 
     def forward(self, h: Tensor) -> Tensor:
-        out: Tensor = h + self.second(F.relu(self.first(F.relu(h))))
+        out: Tensor = h + self.second(F.silu(self.first(h)))
         return out
 
 
-def _pyramid(spec: ImageSpec, channels: int) -> tuple[list[tuple[int, int]], tuple[int, ...]]:
-    """Sides (height, width) from the image down to at most 8 by halving upwards, and the width of each stage below it."""
+def _divided(sides: tuple[int, int], by: int) -> tuple[int, int]:
+    """Both sides divided, rounded upwards: what a convolution of that stride makes of them."""
+    return -(-sides[0] // by), -(-sides[1] // by)
+
+
+def _require_conv_shape(spec: ImageSpec) -> None:
     if not all(8 <= side <= 128 for side in (spec.height, spec.width)):
         raise UsageError(
             f"the conv network takes images of 8 to 128 pixels a side; these are {spec.height}×{spec.width}. "
             "Load them with another --image-size."
         )
-    sides = [(spec.height, spec.width)]
-    while max(sides[-1]) > 8 or len(sides) < 2:
-        sides.append(((sides[-1][0] + 1) // 2, (sides[-1][1] + 1) // 2))
-    return sides, tuple(min(channels * 2**i, 4 * channels) for i in range(len(sides) - 1))
 
 
 def require_reference_shape(spec: ImageSpec) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Concatenate, ParamSpec, get_type_hints
@@ -142,7 +143,7 @@ def _read(recipe_name: str, argument: str, text: str, kind: type) -> Any:
 
 def _positive(**values: float) -> None:
     for name, value in values.items():
-        if not value > 0:
+        if not 0 < value < math.inf:
             raise UsageError(f"{name} is {value}; expected a number greater than nought")
 
 
@@ -221,6 +222,7 @@ def reference(spec: ImageSpec, latent: int = 2) -> Parts:
             betas=(0.9, 0.999),
             eps=1e-7,
             schedule="constant",
+            weight_decay=0.0,
             clip=None,
             ema=0.0,
         ),
@@ -230,6 +232,8 @@ def reference(spec: ImageSpec, latent: int = 2) -> Parts:
 def beta_parts(spec: ImageSpec, latent: int, size: str, beta: float, warmup: float) -> Parts:
     """What `vae` and `beta_vae` share: the conv networks and a weighted rate."""
     _positive(latent=latent, beta=beta)
+    if not 0 <= warmup <= 1:
+        raise UsageError(f"warmup is {warmup}; expected a part of the run, from 0 to 1")
     width = dial(size)
     return Parts(
         model=VAE(
@@ -238,5 +242,5 @@ def beta_parts(spec: ImageSpec, latent: int, size: str, beta: float, warmup: flo
             prior=StandardNormal(latent),
         ),
         objective=Objective(distortion=1, rate=Ramp(0, beta, until=warmup) if warmup > 0 else beta),
-        settings=Settings(lr=width.lr),
+        settings=Settings(lr=width.lr, matrix_lr=width.matrix_lr),
     )

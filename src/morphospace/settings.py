@@ -21,7 +21,9 @@ class Settings:
         steps: the number of updates. It decides in the end: it follows from epochs or minutes and is kept in the run.
         batch: images per step.
         lr: the highest learning rate.
-        optimizer: "adamw" (Loshchilov & Hutter 2019, arXiv:1711.05101) or "adam" (Kingma & Ba 2015, arXiv:1412.6980).
+        matrix_lr: the highest learning rate of hidden matrices, where the optimizer is "muon".
+        optimizer: "adamw" (Loshchilov & Hutter 2019, arXiv:1711.05101), "adam" (Kingma & Ba 2015, arXiv:1412.6980), or
+            "muon" for hidden matrices with adamw for the rest (Jordan et al. 2024).
         betas: decay of the optimizer's first and second moments.
         eps: the optimizer's ε.
         weight_decay: decoupled weight decay of weight matrices (adamw).
@@ -40,15 +42,16 @@ class Settings:
     epochs: float | None = None
     minutes: float | None = None
     steps: int | None = None
-    batch: int = 256
-    lr: float = 3e-3
-    optimizer: Literal["adamw", "adam"] = "adamw"
-    betas: tuple[float, float] = (0.9, 0.99)
+    batch: int = 512
+    lr: float = 8e-3
+    matrix_lr: float = 1e-2
+    optimizer: Literal["adamw", "adam", "muon"] = "muon"
+    betas: tuple[float, float] = (0.9, 0.95)
     eps: float = 1e-8
-    weight_decay: float = 0.0
+    weight_decay: float = 0.01
     schedule: Literal["one-cycle", "cosine", "constant"] = "one-cycle"
-    warmup: float = 0.1
-    clip: float | None = 10.0
+    warmup: float = 0.15
+    clip: float | None = 2.0
     ema: float = 0.02
     seed: int = 0
     device: str = "auto"
@@ -57,12 +60,12 @@ class Settings:
     checkpoint_seconds: float = 60.0
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "minutes", "steps", "batch", "lr", "eps", "test_draws"):
+        for name in ("epochs", "minutes", "steps", "batch", "lr", "matrix_lr", "eps", "test_draws"):
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value > 0):
                 raise UsageError(f"{name} is {value}; expected a number greater than nought")
         for name, known in (
-            ("optimizer", ("adamw", "adam")),
+            ("optimizer", ("adamw", "adam", "muon")),
             ("schedule", ("one-cycle", "cosine", "constant")),
             ("precision", ("float32",)),
         ):
@@ -112,5 +115,5 @@ class Settings:
         return cls(**{**record, "betas": tuple(record["betas"])})
 
 
-DEFAULT_EPOCHS = 7.0
+DEFAULT_EPOCHS = 8.0
 LEAST_STEPS = 1000

@@ -6,7 +6,6 @@ import copy
 import json
 import math
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from morphospace.training.config import describe, require_same_images, write_con
 from morphospace.training.device import channels_last, fixed_threads, pick_device, synchronize
 from morphospace.training.feed import Feed, Order
 from morphospace.training.measure import measure
+from morphospace.training.optimizers import make_optimizers
 from morphospace.training.signals import stop_flag
 from morphospace.types import Interrupted, NumericalError, Progress, UsageError, silent
 
@@ -115,10 +115,12 @@ class _Run:
         self.model = channels_last(parts.model.to(self.device))
         # The weights that are measured and kept: a running mean of those that learn, or they themselves.
         self.kept = copy.deepcopy(self.model).requires_grad_(False) if settings.ema > 0 else self.model
-        self.optimizer = _optimizer(self.model.parameters(), settings)
+        self.optimizers = make_optimizers(self.model.parameters(), settings)
         # Terms may also bring networks that do not learn, such as a perceptual distance's features.
         self.critics = [p for p in self.objective.parameters() if p.requires_grad]
-        self.critic_optimizer = _optimizer(self.critics, settings) if self.critics else None
+        # Critics have no hidden matrices worth Muon's products, and follow the model's own learning rate.
+        plain = replace(settings, optimizer="adamw") if settings.optimizer == "muon" else settings
+        self.critic_optimizers = make_optimizers(self.critics, plain) if self.critics else {}
 
         self.step = 0
         self.elapsed = 0.0
@@ -137,34 +139,38 @@ class _Run:
         """One step: everything random in it is a function of (seed, step)."""
         s, step = self.settings, self.step
         torch.manual_seed(seed_of(s.seed, "noise", step))
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(s, step, self.steps)
+        factor = rate_factor(s, step, self.steps)
+        for optimizer in self.optimizers.values():
+            for group in optimizer.param_groups:
+                group["lr"] = factor * group["peak"]
         trace = self.model.trace(self.feed(self.order(step)), self.objective.draws)
         values = self.objective(trace)
         loss = self.objective.total(values, self.objective.weights(step / self.steps))
-        self.optimizer.zero_grad(set_to_none=True)
+        self.model.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), s.clip or math.inf)
         found = float(loss.detach()), float(norm)
         if not all(map(math.isfinite, found)):
             raise self._not_finite("loss", *found)
-        self.optimizer.step()
-        if self.critic_optimizer is not None:
-            self._teach_critics(trace, self.critic_optimizer)
+        for optimizer in self.optimizers.values():
+            optimizer.step()
+        if self.critics:
+            self._teach_critics(trace)
         if s.ema > 0:
             self._average()
         self._note(trace, values)
         self.step += 1
 
-    def _teach_critics(self, trace: Trace, optimizer: torch.optim.Optimizer) -> None:
-        optimizer.zero_grad(set_to_none=True)
+    def _teach_critics(self, trace: Trace) -> None:
+        self.objective.zero_grad(set_to_none=True)
         losses = [adversary.critic_loss(trace) for adversary in self.objective.adversaries]
         torch.autograd.backward(losses, inputs=self.critics)
         norm = nn.utils.get_total_norm(p.grad for p in self.critics if p.grad is not None)
         found = float(sum(loss.detach() for loss in losses)), float(norm)
         if not all(map(math.isfinite, found)):
             raise self._not_finite("critic's loss", *found)
-        optimizer.step()
+        for optimizer in self.critic_optimizers.values():
+            optimizer.step()
 
     @torch.no_grad()
     def _average(self) -> None:
@@ -231,7 +237,7 @@ class _Run:
                 "rate": mean.pop("rate"),
                 "terms": mean,
                 "weights": self.objective.weights(done),
-                "lr": learning_rate(self.settings, self.step - 1, self.steps),
+                "lr": self.settings.lr * rate_factor(self.settings, self.step - 1, self.steps),
                 "images_per_second": round(speed, 1),
             }
         )
@@ -285,10 +291,14 @@ class _Run:
         )
         tensors |= {f"objective.{k}": v for k, v in self.objective.state_dict().items()}
         tensors |= {f"sums.{k}": v for k, v in self.sums.items()} | {"summed": self.summed}
-        tensors |= checkpoint.flatten_optimizer("optimizer", self.optimizer)
-        if self.critic_optimizer is not None:
-            tensors |= checkpoint.flatten_optimizer("critics", self.critic_optimizer)
+        for name, optimizer in self._named_optimizers():
+            tensors |= checkpoint.flatten_optimizer(name, optimizer)
         checkpoint.save_checkpoint(self.folder / "checkpoints", self.step, tensors, {"elapsed": self.elapsed})
+
+    def _named_optimizers(self) -> list[tuple[str, torch.optim.Optimizer]]:
+        return [(f"optimizer.{name}", o) for name, o in self.optimizers.items()] + [
+            (f"critics.{name}", o) for name, o in self.critic_optimizers.items()
+        ]
 
     def load(self) -> None:
         """Take up the newest checkpoint that verifies; without one the run begins at its beginning."""
@@ -307,21 +317,20 @@ class _Run:
         self.objective.load_state_dict(under("objective."))
         self.sums = {k: v.to(self.device) for k, v in under("sums.").items()}
         self.summed = tensors["summed"]
-        checkpoint.restore_optimizer("optimizer", self.optimizer, tensors)
-        if self.critic_optimizer is not None:
-            checkpoint.restore_optimizer("critics", self.critic_optimizer, tensors)
+        for name, optimizer in self._named_optimizers():
+            checkpoint.restore_optimizer(name, optimizer, tensors)
         self.step, self.elapsed = int(record["step"]), float(record["elapsed"])
 
 
-def learning_rate(settings: Settings, step: int, steps: int) -> float:
-    """The learning rate of a step, a pure function of it."""
+def rate_factor(settings: Settings, step: int, steps: int) -> float:
+    """The part of its peak that the learning rate of a step is, a pure function of the step."""
     if settings.schedule == "constant":
-        return settings.lr
+        return 1.0
     done = (step + 0.5) / steps
     warmup = settings.warmup if settings.schedule == "one-cycle" else 0.0
     if done < warmup:
-        return settings.lr * done / warmup
-    return settings.lr * 0.5 * (1 + math.cos(math.pi * (done - warmup) / (1 - warmup)))
+        return done / warmup
+    return 0.5 * (1 + math.cos(math.pi * (done - warmup) / (1 - warmup)))
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
@@ -334,18 +343,6 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
         except ValueError:
             break
     return lines
-
-
-def _optimizer(parameters: Iterable[nn.Parameter], settings: Settings) -> torch.optim.Optimizer:
-    """The optimizer, with weight decay on matrices and kernels and none on biases and scales."""
-    every = list(parameters)
-    groups = [
-        {"params": [p for p in every if p.dim() > 1], "weight_decay": settings.weight_decay},
-        {"params": [p for p in every if p.dim() <= 1], "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
-    kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
-    return kind(groups, lr=settings.lr, betas=settings.betas, eps=settings.eps, fused=True)
 
 
 def _steps_in_time(recipe: Recipe, images: Images, settings: Settings, progress: Progress) -> int:

@@ -66,9 +66,7 @@ def _bars() -> Iterator[Progress]:
     )
     tasks: dict[str, TaskID] = {}
 
-    def progress(
-        what: str, done: float, total: float, figures: Mapping[str, float] | None = None
-    ) -> None:
+    def progress(what: str, done: float, total: float, figures: Mapping[str, float] | None = None) -> None:
         if what not in tasks:
             tasks[what] = bars.add_task(what, figures="")
         task = tasks[what]

@@ -80,7 +80,8 @@ def train(
     from morphospace.training.config import read_config
 
     chosen = {"latent": latent, "size": size} | _assignments(set_ or [])
-    length: dict[str, Any] = {"epochs": epochs, "minutes": minutes, "batch": batch, "lr": lr, "seed": seed, "device": device}
+    length: dict[str, Any] = {"epochs": epochs, "minutes": minutes, "batch": batch, "lr": lr}
+    length |= {"seed": seed, "device": device}
     with shown() as progress:
         if resume is not None:
             _refuse_beside_resume(data, out, overwrite, {**chosen, **length})

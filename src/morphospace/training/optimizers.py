@@ -18,7 +18,9 @@ LEAST_SIDE = 64
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum whose matrix is made orthogonal before it is applied (Jordan et al. 2024, kellerjordan.github.io/posts/muon).
+    """Momentum whose matrix is made orthogonal before it is applied.
+
+    Jordan et al. (2024), Muon, kellerjordan.github.io/posts/muon.
 
     The update is scaled by 0.2·√max(rows, columns), so that its entries are about as large as AdamW's and learning
     rates are of one kind (Liu et al. 2025, arXiv:2502.16982, eq. 4). Matrices of one shape share their products.
@@ -36,14 +38,16 @@ class Muon(torch.optim.Optimizer):
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]  # noqa: ARG002
         for group in self.param_groups:
             alike: dict[torch.Size, list[nn.Parameter]] = {}
             for p in group["params"]:
                 if p.grad is not None:
                     alike.setdefault(p.shape, []).append(p)
             for shape, matrices in alike.items():
-                updates = orthogonalized(torch.stack([self._momentum(p, group["momentum"]) for p in matrices]))
+                updates = orthogonalized(
+                    torch.stack([self._momentum(p, group["momentum"]) for p in matrices])
+                )
                 scale = 0.2 * math.sqrt(max(shape)) * group["lr"]
                 for p, update in zip(matrices, updates, strict=True):
                     p.mul_(1 - group["lr"] * group["weight_decay"]).sub_(update, alpha=scale)
@@ -71,7 +75,9 @@ def orthogonalized(matrices: Tensor, iterations: int = 5) -> Tensor:
     return x.mT if tall else x
 
 
-def make_optimizers(parameters: Iterable[nn.Parameter], settings: Settings) -> dict[str, torch.optim.Optimizer]:
+def make_optimizers(
+    parameters: Iterable[nn.Parameter], settings: Settings
+) -> dict[str, torch.optim.Optimizer]:
     """The optimizers of a model by name: one of torch's, and Muon for hidden matrices if the settings say so.
 
     Weight decay acts on matrices and kernels and not on biases and scales. Each group keeps its highest learning

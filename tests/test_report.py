@@ -238,6 +238,15 @@ def test_hardly_any_images_of_a_single_class(tmp_path):
     assert "not enough" in words["other transitions"]
 
 
+def test_activations_are_no_layers_of_the_architecture(run):
+    facts = gather(run[0], run[1])
+    shown = labels_in(dict(SECTIONS)["the architecture"](facts).drawings[0].figure)
+    boxes = [t for t in shown if t.startswith(("dense", "convolution"))]
+    weights = [p for net in (facts.space.model.encoder, facts.space.model.decoder) for p in net.parameters()]
+    assert len(boxes) == sum(p.dim() > 1 for p in weights)
+    assert not {"SiLU", "ReLU"} & set(shown)
+
+
 def test_many_classes_show_the_largest(tmp_path):
     images = images_of(260, classes=[f"class {i}" for i in range(128)], test=4)
     _, made, words = sections_of(images, tmp_path / "run", latent=3)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+from torch.nn.modules import activation
 
-from morphospace.networks import ConvDecoder, count_parameters, layer_table
-from morphospace.plots import Curve, architecture, learning_curves
+from morphospace.networks import ConvDecoder, Network, count_parameters, layer_table
+from morphospace.plots import Curve, Layer, architecture, learning_curves
 from morphospace.report.facts import Facts
 from morphospace.report.page import Drawing, Section, counted
 
@@ -16,7 +17,7 @@ def the_model(facts: Facts) -> Section:
     """The architecture."""
     model, spec = facts.space.model, facts.space.spec
     encoder, decoder = model.encoder.network, model.decoder.network
-    tables = layer_table(encoder), layer_table(decoder)
+    tables = _layers(encoder), _layers(decoder)
     figure = architecture(*tables, spec.shape, facts.space.dimensions)
     sizes = [count_parameters(part) for part in (model.encoder, model.decoder)]
     caption = (
@@ -27,9 +28,9 @@ def the_model(facts: Facts) -> Section:
     )
     if isinstance(decoder, ConvDecoder):
         caption += (
-            " After each convolution of the decoder four channels become twice the height and the width "
-            "(sub-pixel convolution); shapes are those before that. Its dense layers between the first and the last "
-            "come in pairs, and a way past each pair leads on unchanged (residual blocks)."
+            " After a convolution of the decoder channels become height and width (sub-pixel convolution); shapes are "
+            "those before that. Its dense layers between the first and the last come in pairs, and a way past each "
+            "pair leads on unchanged (residual blocks)."
         )
     alt = (
         f"Diagram of the layers: {len(tables[0])} of the encoder at the left lead to z, "
@@ -38,6 +39,11 @@ def the_model(facts: Facts) -> Section:
     return Section(
         "architecture", "Architecture", drawings=[Drawing("architecture", figure, alt, caption, "svg")]
     )
+
+
+def _layers(network: Network) -> list[Layer]:
+    """A network's layers without activations, which some networks have as modules and others as functions."""
+    return [layer for layer in layer_table(network) if layer[0] not in activation.__all__]
 
 
 def the_learning(facts: Facts) -> Section:

@@ -217,7 +217,7 @@ def test_scatter_without_classes_or_with_an_absent_class():
 
 def test_boxes_are_pushed_apart_and_stay_inside():
     centres, sizes = np.full((8, 2), 0.1), np.full((8, 2), (0.9, 0.2))
-    places = apart(centres, sizes, 6.0)
+    places = apart(centres, sizes, np.array([6.0, 4.0]))
     for a, b in itertools.combinations(places, 2):
         assert (np.abs(a - b) >= (0.9 - 1e-3, 0.2 - 1e-3)).any()
     assert (places >= sizes / 2 - 1e-9).all()

@@ -100,11 +100,13 @@ def latent_scatter(
     from matplotlib.figure import Figure
 
     side, listed = 6.9, labels is not None and len(names) <= MOST_IN_LEGEND
-    height = side + 0.9
+    across, up = np.ptp(points, axis=0) if len(points) else (1.0, 1.0)
+    tall = side * float(np.clip(up / max(across, 1e-9), 0.55, 1))  # a flat cloud needs no square
+    height = tall + 0.9
     figure = Figure(figsize=(WIDTH if listed else side + 1.0, height), dpi=DPI)
     wide = figure.get_figwidth()
     figure.text(0.1 / wide, 1 - 0.25 / height, title, size=TITLE, weight="bold", va="center")
-    axes = figure.add_axes((0.7 / wide, 0.45 / height, side / wide, side / height))
+    axes = figure.add_axes((0.7 / wide, 0.45 / height, side / wide, tall / height))
     axes.set(xlabel=xlabel, ylabel=ylabel)
     axes.grid()
     axes.set_aspect("equal", adjustable="datalim")
@@ -114,7 +116,7 @@ def latent_scatter(
         axes.set(
             xlim=axes.get_xlim(), ylim=axes.get_ylim()
         )  # names may not move the limits that they depend on
-        _names(axes, points, labels, names, side)
+        _names(axes, points, labels, names, np.array([side, tall]))
         if listed:
             _legend(axes, names, WIDTH - side - 1.15)
     return figure
@@ -171,7 +173,7 @@ def _names(
     points: Float[np.ndarray, "N 2"],
     labels: Int[np.ndarray, " N"],
     names: Sequence[str],
-    side: float,
+    frame: Float[np.ndarray, " 2"],
 ) -> None:
     """Each class's name at the median of its points, moved aside where names would overlap, or left out if many."""
     from matplotlib.patheffects import withStroke
@@ -182,12 +184,12 @@ def _names(
         return
     medians = np.stack([np.median(points[labels == c], axis=0) for c in shown])
     to_inches = axes.transAxes.inverted()
-    centres = to_inches.transform(axes.transData.transform(medians)) * side
+    centres = to_inches.transform(axes.transData.transform(medians)) * frame
     size = BODY if len(shown) <= 12 else SMALL
     words = [shorten(names[c], 1.6, size) for c in shown]
     boxes = np.array([(1.1 * text_width(w, size) + 0.06, size / 72 * 1.45) for w in words])
     if len(shown) <= MOST_IN_LEGEND:
-        places, kept = apart(centres, boxes, side), np.ones(len(shown), dtype=bool)
+        places, kept = apart(centres, boxes, frame), np.ones(len(shown), dtype=bool)
     else:
         places, kept = centres, first_come(centres, boxes)
     halo, ring = (
@@ -199,19 +201,19 @@ def _names(
         if not keep:
             continue
         if np.abs(place - centre).max() > 0.1:
-            way = np.stack([centre, place]).T / side
+            way = (np.stack([centre, place]) / frame).T
             axes.plot(*way, color=INK, lw=0.8, path_effects=ring, **{**common, "zorder": 4})
             axes.plot(
                 *way[:, :1], color=INK, marker="o", ms=2.5, path_effects=ring, **{**common, "zorder": 4}
             )
-        x, y = place / side
+        x, y = place / frame
         axes.text(x, y, word, size=size, weight="bold", ha="center", va="center", path_effects=halo, **common)
 
 
 def apart(
-    centres: Float[np.ndarray, "M 2"], boxes: Float[np.ndarray, "M 2"], side: float
+    centres: Float[np.ndarray, "M 2"], boxes: Float[np.ndarray, "M 2"], frame: Float[np.ndarray, " 2"]
 ) -> Float[np.ndarray, "M 2"]:
-    """Places near ``centres`` at which no two boxes overlap, found by pushing overlapping ones apart."""
+    """Places near ``centres`` in a frame at which no two boxes overlap, found by pushing overlapping ones apart."""
     places = np.array(centres, dtype=np.float64)
     for _ in range(300):
         moved = False
@@ -225,7 +227,7 @@ def apart(
                     places[i, axis] += push
                     places[j, axis] -= push
                     moved = True
-        places = np.clip(places, boxes / 2, side - boxes / 2)
+        places = np.clip(places, boxes / 2, frame - boxes / 2)
         if not moved:
             break
     return places

@@ -25,7 +25,7 @@ STUDY = (
     ("Pullover", "Dress"),
 )
 """The transitions of the study that this project began with; the first is the one that it looks at closely."""
-SEEN = "The study that this follows saw ankle boots at x = 0.4–0.6."
+SEEN = "The study that this follows saw ankle boots at x\u00a0=\u00a00.4–0.6."
 
 
 def choose_pairs(facts: Facts, count: int = len(STUDY)) -> tuple[list[tuple[str, str]], bool]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 from PIL import Image
 
 from morphospace import cli
+from morphospace.cli.progress import _Lines
 from morphospace.files import atomic
 
 TINY = ["--size", "tiny", "--epochs", "0.5", "--no-report"]
@@ -241,8 +243,9 @@ def test_options_are_frozen(call, verb):
     """Another option, or one less, is a decision: change this list in the same commit."""
     code, said, _ = call(verb, "--help")
     assert code == 0
-    listed = (line.strip("│ ").split("  ")[0] for line in said.splitlines())
-    found = {word[2:] for line in listed if line.startswith("-") for word in line.split() if word[:2] == "--"}
+    # An option stands at the margin, behind a star where it must be given; what is wrapped stands further in.
+    listed = "".join(re.findall(r"^│ [* ]{0,3}((?:-[\w-]+ )+)", said, re.MULTILINE))
+    found = {word[2:] for word in listed.split() if word.startswith("--")}
     assert found == set(OPTIONS[verb].split())
 
 
@@ -379,6 +382,7 @@ HARD_PLACES = """
 import sys, subprocess
 from pathlib import Path
 from morphospace import cli
+from morphospace.cli.progress import _Lines
 folder, run = Path(sys.argv[1]), sys.argv[2]
 mount = lambda *options: subprocess.run(["mount", "-t", "tmpfs", *options, "tmpfs", str(folder)], check=True)
 table = folder.parent / "z.csv"
@@ -444,3 +448,22 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path):
         interrupted()
     assert path.read_text() == "old"
     assert [left.name for left in tmp_path.iterdir()] == ["table.csv"]
+
+
+def test_lines_are_few_and_only_for_long_work(monkeypatch, capsys):
+    clock = iter(range(1000))
+    now = [0.0]
+    monkeypatch.setattr("morphospace.cli.progress.time.monotonic", lambda: now[0])
+    lines = _Lines()
+    for _ in clock:  # a thousand steps of 20 ms, with a test of half a second now and then
+        now[0] += 0.02
+        done = round(now[0] / 0.02)
+        lines("training", done, 1000, {"rate": 6.5})
+        if done % 100 == 0:
+            lines("testing", 1, 2)
+            lines("testing", 2, 2)
+    said = capsys.readouterr().err.splitlines()
+    assert all(line.startswith("training") for line in said)
+    assert 4 <= len(said) <= 6  # twenty seconds, after two of patience one line in five
+    assert "18 s left" in said[0]
+    assert said[-1] == "training: 1000 of 1000, rate 6.50, 20 s"

@@ -200,7 +200,9 @@ class ConvDecoder(Network):
         while max(self.sides[0]) > 8:
             self.sides.insert(0, _divided(self.sides[0], 2))
         self.base = (size.grid, *self.sides[0])
-        self.stem = nn.Sequential(nn.Linear(latent, size.stem), *(Residual(size.stem) for _ in range(size.blocks)))
+        self.stem = nn.Sequential(
+            nn.Linear(latent, size.stem), *(Residual(size.stem) for _ in range(size.blocks))
+        )
         self.spread = nn.Linear(size.stem, math.prod(self.base))
         self.stages = nn.ModuleList(nn.Conv2d(size.grid, 4 * size.grid, 3, padding=1) for _ in self.sides[1:])
         self.tiles = nn.Conv2d(size.grid, 16 * self.output_shape[0], 3, padding=1)
@@ -268,7 +270,8 @@ def layer_table(network: Network) -> list[tuple[str, tuple[int, ...], str]]:
     def note(layer: nn.Module, _inputs: object, output: Tensor) -> None:
         rows.append((_kind(layer), tuple(output.shape[1:]), _kernel(layer)))
 
-    leaves = [m for m in network.modules() if not list(m.children())]
+    # Activations are modules in some networks and functions in others, so only layers with weights are told.
+    leaves = [m for m in network.modules() if not list(m.children()) and list(m.parameters())]
     hooks = [leaf.register_forward_hook(note) for leaf in leaves]
     try:
         parameter = next(network.parameters())

@@ -31,20 +31,24 @@ class _Lines:
     """One line each few seconds, for logs."""
 
     def __init__(self) -> None:
-        self.what, self.begun, self.said = "", 0.0, 0.0
+        self.begun: dict[str, float] = {}
+        self.said: dict[str, float] = {}
 
     def __call__(
         self, what: str, done: float, total: float, figures: Mapping[str, float] | None = None
     ) -> None:
         now = time.monotonic()
-        if what != self.what:
-            self.what, self.begun, self.said = what, now, now + PATIENCE - BETWEEN
-        last = done >= total and self.said > self.begun
-        if now - self.said < BETWEEN and not last:
+        begun = self.begun.setdefault(what, now)
+        said = self.said.setdefault(what, begun + PATIENCE - BETWEEN)
+        ended = done >= total
+        if ended:  # what comes again under this name is another stretch of work
+            del self.begun[what], self.said[what]
+        if now - said < BETWEEN and not (ended and said > begun):
             return
-        self.said = now
-        left = (now - self.begun) * (total - done) / done if done else 0.0
-        ending = f", {left:.0f} s left" if done < total else f", {now - self.begun:.0f} s"
+        if not ended:
+            self.said[what] = now
+        left = (now - begun) * (total - done) / done if done else 0.0
+        ending = f", {now - begun:.0f} s" if ended else f", {left:.0f} s left"
         numbers = "".join(f", {name} {value}" for name, value in _written(figures).items())
         print(f"{what}: {done:.0f} of {total:.0f}{numbers}{ending}", file=sys.stderr, flush=True)
 

@@ -127,6 +127,7 @@ class _Run:
         self.sums: dict[str, Tensor] = {}
         self.summed = torch.zeros((), dtype=torch.int64)
         self.history: list[dict[str, Any]] = []
+        self.figures: dict[str, float] = {}
         every = max(1, min(MOST_TESTS, round(self.steps * settings.batch / len(self.feed))))
         self.test_steps = (
             {round(self.steps * (i + 1) / every) for i in range(every)} if len(self.test) else set()
@@ -208,7 +209,8 @@ class _Run:
                 self.update()
                 self.elapsed = time.monotonic() - begun
                 if self.step % self.log_every == 0 or self.step == self.steps:
-                    self._log_training(progress)
+                    self._log_training()
+                progress("training", self.step, self.steps, self.figures)
                 if self.step in self.test_steps:
                     self._log_test(progress)
                 if (
@@ -225,7 +227,7 @@ class _Run:
         seen = self.steps * self.settings.batch
         return Trained(self.kept.eval(), self.config, self.history, self.elapsed, seen / self.elapsed)
 
-    def _log_training(self, progress: Progress) -> None:
+    def _log_training(self) -> None:
         done = self.step / self.steps
         mean = {name: float(total) / int(self.summed) for name, total in self.sums.items()}
         self.sums, self.summed = {}, torch.zeros((), dtype=torch.int64)
@@ -241,13 +243,7 @@ class _Run:
                 "images_per_second": round(speed, 1),
             }
         )
-        last = self.history[-1]
-        progress(
-            "training",
-            self.step,
-            self.steps,
-            {k: last[k] for k in ("distortion", "rate", "images_per_second")},
-        )
+        self.figures = {k: self.history[-1][k] for k in ("distortion", "rate", "images_per_second")}
 
     def _log_test(self, progress: Progress) -> None:
         elbo = measure(self.kept, self.test, 1, self.settings.seed, progress, "testing")

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from torch import Tensor
 
+import morphospace
 from morphospace import recipes
 from morphospace.data.images import Images
 from morphospace.distributions import Distribution
@@ -223,8 +224,14 @@ class Space:
         model = recipe.build().model
         try:
             model.load_state_dict(tensors)
+        except RuntimeError:
+            raise RunError(
+                f"the weights in {weights} do not fit the network that the recipe '{recipe.name}' builds here "
+                f"(the run's version is {config['version']}, this is {morphospace.__version__}); train again"
+            ) from None
+        try:
             results = json.loads((path / "results.json").read_text(encoding="utf-8"))
-        except (RuntimeError, OSError, ValueError) as error:
+        except (OSError, ValueError) as error:
             raise RunError(f"{path} is damaged ({str(error).splitlines()[0]}); train again") from None
         space = cls(channels_last(model.to(device)).eval(), recipe, config, results, folder=path)
         space.latents = _load_latents(path, space.classes)

@@ -76,9 +76,7 @@ class Progress(Protocol):
     ) -> None: ...
 
 
-def silent(
-    what: str, done: float, total: float, figures: Mapping[str, float] | None = None
-) -> None:
+def silent(what: str, done: float, total: float, figures: Mapping[str, float] | None = None) -> None:
     """The default progress: says nothing."""
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from torch.nn.modules import activation
 
-from morphospace.networks import ConvDecoder, Network, count_parameters, layer_table
-from morphospace.plots import Curve, Layer, architecture, learning_curves
+from morphospace.networks import ConvDecoder, count_parameters, layer_table
+from morphospace.plots import Curve, architecture, learning_curves
 from morphospace.report.facts import Facts
 from morphospace.report.page import Drawing, Section, counted
 
@@ -17,7 +16,7 @@ def the_model(facts: Facts) -> Section:
     """The architecture."""
     model, spec = facts.space.model, facts.space.spec
     encoder, decoder = model.encoder.network, model.decoder.network
-    tables = _layers(encoder), _layers(decoder)
+    tables = layer_table(encoder), layer_table(decoder)
     figure = architecture(*tables, spec.shape, facts.space.dimensions)
     sizes = [count_parameters(part) for part in (model.encoder, model.decoder)]
     caption = (
@@ -39,11 +38,6 @@ def the_model(facts: Facts) -> Section:
     return Section(
         "architecture", "Architecture", drawings=[Drawing("architecture", figure, alt, caption, "svg")]
     )
-
-
-def _layers(network: Network) -> list[Layer]:
-    """A network's layers without activations, which some networks have as modules and others as functions."""
-    return [layer for layer in layer_table(network) if layer[0] not in activation.__all__]
 
 
 def the_learning(facts: Facts) -> Section:

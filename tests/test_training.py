@@ -115,6 +115,28 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(images, reci
     assert a != c
 
 
+def test_each_step_draws_noise_of_its_own_and_each_seed_another(images, register):
+    """The same noise at every step would teach the decoder to count on it."""
+    drawn: list[torch.Tensor] = []
+
+    def noise(trace: Trace) -> torch.Tensor:
+        drawn.append(((trace.z - trace.q.mean) / trace.q.stddev).detach().flatten())
+        return trace.z.sum()
+
+    def listening(spec) -> Parts:
+        parts = recipes.vae(spec, size="tiny").build()
+        return Parts(parts.model, Objective((0.0, noise), distortion=1, rate=1), parts.settings)
+
+    recipe = register(listening)(images.spec)
+    for seed in (0, 0, 1):
+        fit(recipe, images, steps=3, batch=16, seed=seed)
+    drawn = torch.stack(drawn)  # (3 runs · 3 steps, 16 images · 2 dimensions)
+    torch.testing.assert_close(drawn[:3], drawn[3:6], rtol=1e-3, atol=1e-4)
+    different = torch.corrcoef(drawn[[0, 1, 2, 6, 7, 8]]).fill_diagonal_(0)
+    assert different.abs().max() < 0.7
+    assert 0.7 < drawn.std() < 1.3
+
+
 def test_nothing_global_is_touched(images, recipe):
     torch.manual_seed(123)
     np.random.seed(123)  # noqa: NPY002  # the old global state is what must be left alone

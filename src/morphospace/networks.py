@@ -171,7 +171,7 @@ class ConvEncoder(Network):
         _require_conv_shape(spec)
         self.input_shape, self.output_shape = spec.shape, (outputs,)
         sides, width = _divided((spec.height, spec.width), 4), size.encoder
-        layers: list[nn.Module] = [nn.Conv2d(spec.channels, width, 5, stride=4, padding=2), nn.SiLU()]
+        layers: list[nn.Module] = [nn.Conv2d(spec.channels, width, 5, stride=4, padding=1), nn.SiLU()]
         while max(sides) > 4 or len(layers) < 4:
             wider = min(width * 3 // 2, self.widest)
             layers += [nn.Conv2d(width, wider, 3, stride=2, padding=1), nn.SiLU()]
@@ -181,6 +181,8 @@ class ConvEncoder(Network):
         self.heads = nn.Linear(self.head, outputs)
 
     def forward(self, x: Float[Tensor, "N C H W"]) -> Float[Tensor, "N P"]:
+        # Sides that are no multiple of four get noughts at their far end, so that the strides reach the last pixel.
+        x = F.pad(x, (0, -x.shape[3] % 4, 0, -x.shape[2] % 4))
         out: Tensor = self.heads(F.silu(self.hidden(self.convolutions(x).flatten(1))))
         return out
 

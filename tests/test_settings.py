@@ -68,7 +68,7 @@ def test_the_length_asked_for_last_replaces_the_others(before, given):
 
 
 def test_two_lengths_at_once_are_refused():
-    with pytest.raises(UsageError, match="both epochs and minutes"):
+    with pytest.raises(UsageError, match="epochs and minutes were given"):
         Settings().changed(epochs=3, minutes=2)
 
 

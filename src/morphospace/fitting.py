@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import shutil
@@ -22,7 +23,7 @@ from morphospace.training import Trained, checkpoint, resume, train
 from morphospace.training.config import read_config, require_same_images
 from morphospace.training.feed import Feed
 from morphospace.training.measure import measure
-from morphospace.types import Progress, UsageError, silent
+from morphospace.types import NumericalError, Progress, UsageError, silent
 
 __all__ = ["encode_own", "fit", "refit"]
 
@@ -132,6 +133,11 @@ def _results(trained: Trained, images: Images, settings: Settings, progress: Pro
             elbo = measure(
                 trained.model, Feed(split.pixels, device), draws, settings.seed, progress, f"measuring {name}"
             )
+            if not math.isfinite(elbo.neg_elbo):
+                raise NumericalError(
+                    f"the trained model's −ELBO on the {name} images is {elbo.neg_elbo}; expected a finite number. "
+                    f"Try a lower --lr than {settings.lr:g}"
+                )
             results[name] = elbo.to_json()
     return {
         **results,

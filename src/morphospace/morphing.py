@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 
 from morphospace.data import read_image
 from morphospace.space import Space
@@ -51,8 +51,8 @@ class Morph:
 
 def morph(
     space: Space,
-    start: str | os.PathLike[str] | NDArray[np.floating],
-    end: str | os.PathLike[str] | NDArray[np.floating],
+    start: str | os.PathLike[str] | ArrayLike,
+    end: str | os.PathLike[str] | ArrayLike,
     steps: int = 9,
 ) -> Morph:
     """Decode ``steps`` points spaced evenly on the line from ``start`` to ``end``, both included.
@@ -76,12 +76,13 @@ def morph(
     return Morph(a, b, x, z, space.decode(z).numpy(), nearest, shares)
 
 
-def locate(space: Space, what: str | os.PathLike[str] | NDArray[np.floating]) -> Place:
+def locate(space: Space, what: str | os.PathLike[str] | ArrayLike) -> Place:
     """The place that a class name, an image file or a point stands for. A class name wins over a file of that name."""
-    if isinstance(what, np.ndarray):
-        if what.shape != (space.dimensions,):
-            raise UsageError(f"the point has shape {what.shape}; this space takes ({space.dimensions},)")
-        return Place(f"({', '.join(f'{v:.2f}' for v in what)})", what.astype(np.float32))
+    if not isinstance(what, str | os.PathLike):
+        point = np.asarray(what, dtype=np.float32)
+        if point.shape != (space.dimensions,):
+            raise UsageError(f"the point has shape {point.shape}; this space takes ({space.dimensions},)")
+        return Place(f"({', '.join(f'{v:.2f}' for v in point)})", point)
     name, prototypes = os.fspath(what), space.prototypes
     folded = [known.casefold() for known in prototypes.names]
     if name.casefold() in folded:

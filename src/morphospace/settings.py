@@ -86,10 +86,12 @@ class Settings:
         for name in given:
             if name not in known:
                 raise UnknownName("training setting", name, known)
-        if given.get("epochs") and given.get("minutes"):
-            raise UsageError("both epochs and minutes were given; either one sets how long to train")
-        # One way of saying how long replaces the others.
-        if given.keys() & {"epochs", "minutes", "steps"}:
+        lengths = [name for name in ("epochs", "minutes", "steps") if name in given]
+        if len(lengths) > 1:
+            raise UsageError(
+                f"{' and '.join(lengths)} were given; only one of them can set how long to train"
+            )
+        if lengths:  # one way of saying how long replaces the others
             given = {"epochs": None, "minutes": None, "steps": None, **given}
         return replace(self, **given)
 
@@ -115,5 +117,5 @@ class Settings:
         return cls(**{**record, "betas": tuple(record["betas"])})
 
 
-DEFAULT_EPOCHS = 8.0
+DEFAULT_EPOCHS = 10.0
 LEAST_STEPS = 1000

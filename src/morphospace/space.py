@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from safetensors import safe_open
 from torch import Tensor
 
@@ -116,7 +116,7 @@ class Space:
         return q
 
     @torch.inference_mode()
-    def decode(self, z: NDArray[Any] | Tensor, progress: Progress = silent) -> Tensor:
+    def decode(self, z: ArrayLike | Tensor, progress: Progress = silent) -> Tensor:
         """The mean images (N, C, H, W), values in [0, 1], at N points (N, D).
 
         Raises:

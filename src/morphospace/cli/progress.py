@@ -31,14 +31,15 @@ class _Lines:
     """One line each few seconds, for logs."""
 
     def __init__(self) -> None:
-        self.begun: dict[str, float] = {}
+        self.begun: dict[str, tuple[float, float]] = {}
         self.said: dict[str, float] = {}
 
     def __call__(
         self, what: str, done: float, total: float, figures: Mapping[str, float] | None = None
     ) -> None:
         now = time.monotonic()
-        begun = self.begun.setdefault(what, now)
+        # What was done before, in a run that is resumed, says nothing of the speed now.
+        begun, first = self.begun.setdefault(what, (now, done))
         said = self.said.setdefault(what, begun + PATIENCE - BETWEEN)
         ended = done >= total
         if ended:  # what comes again under this name is another stretch of work
@@ -47,8 +48,9 @@ class _Lines:
             return
         if not ended:
             self.said[what] = now
-        left = (now - begun) * (total - done) / done if done else 0.0
-        ending = f", {now - begun:.0f} s" if ended else f", {left:.0f} s left"
+        ending = f", {now - begun:.0f} s" if ended else ""
+        if first < done < total:
+            ending = f", {(now - begun) * (total - done) / (done - first):.0f} s left"
         numbers = "".join(f", {name} {value}" for name, value in _written(figures).items())
         print(f"{what}: {done:.0f} of {total:.0f}{numbers}{ending}", file=sys.stderr, flush=True)
 

@@ -1,6 +1,6 @@
 """The whole story in code: a space of clothes, its map, its class averages, and a bag that becomes a sneaker.
 
-python examples/vae.py                       # Fashion-MNIST, about two minutes on two cores
+python examples/vae.py                       # Fashion-MNIST, about a minute on two cores
 python examples/vae.py garments 300          # clothes drawn by the project, 300 steps; needs no data
 """
 

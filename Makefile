@@ -1,7 +1,7 @@
 # make demo      install, train on Fashion-MNIST with defaults, write the report
 # make test      install with the dev extra, pass the tests
 # make check     format, lint, types, import layers
-# make reference train the original study's model for its 30 epochs (half an hour on two cores)
+# make reference train the original study's model for its 30 epochs (most of an hour on two cores)
 
 PYTHON ?= python3
 VENV := .venv

@@ -18,24 +18,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from morphospace.data.fashion_mnist import CLASSES
 from morphospace.data.images import Images
 from morphospace.types import Progress, UsageError, silent
 
 __all__ = ["CLASSES", "FACTORS", "draw", "draw_from", "garments"]
-
-CLASSES: Final = (
-    "T-shirt/top",
-    "Trouser",
-    "Pullover",
-    "Dress",
-    "Coat",
-    "Sandal",
-    "Shirt",
-    "Sneaker",
-    "Bag",
-    "Ankle boot",
-)
-"""The publisher's names of the classes, in the publisher's order."""
 
 FACTORS: Final = {
     "width": "how wide the garment is; of shoes, from toe to heel",

@@ -15,6 +15,8 @@ __all__ = ["Settings"]
 class Settings:
     """How a run is trained.
 
+    The defaults are those of the recipe `vae`, found by the measurements in ``docs/experiments.md``.
+
     Attributes:
         epochs: passes over the training images; None lets the set's size decide (see `Settings.fixed`).
         minutes: time to train for, in place of epochs; turned into ``steps`` by timing the first ones.

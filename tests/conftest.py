@@ -13,7 +13,7 @@ from fixtures.small import make_images
 from morphospace import recipes
 from morphospace.data.images import Images
 from morphospace.fitting import fit
-from morphospace.recipes import Recipe
+from morphospace.recipes import Recipe, registry
 from morphospace.space import Space
 
 # The networks of these tests are too small to share out, and threads that wait for one another on a busy machine
@@ -53,7 +53,7 @@ def space(finished) -> Space:
 @pytest.fixture
 def register() -> Iterator[Callable[..., Callable[..., Recipe]]]:
     """Register a recipe for the length of one test, by the same decorator that the package's own recipes use."""
-    before = dict(recipes._FUNCTIONS)
+    before = dict(registry._FUNCTIONS)
     yield recipes.recipe
-    recipes._FUNCTIONS.clear()
-    recipes._FUNCTIONS.update(before)
+    registry._FUNCTIONS.clear()
+    registry._FUNCTIONS.update(before)

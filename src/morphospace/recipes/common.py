@@ -1,0 +1,61 @@
+"""What recipes share: the house's networks around the parts that a method picks; checks of arguments."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from morphospace.families import Bernoulli, DiagonalNormal, Family
+from morphospace.model import VAE, Conditional
+from morphospace.networks import ConvDecoder, ConvEncoder
+from morphospace.networks import size as dial
+from morphospace.objective import Objective
+from morphospace.priors import Prior, StandardNormal
+from morphospace.recipes.registry import Parts
+from morphospace.settings import Settings
+from morphospace.types import ImageSpec, UsageError
+
+__all__ = ["conv_parts", "part_of_run", "positive"]
+
+
+def conv_parts(
+    spec: ImageSpec,
+    latent: int,
+    size: str,
+    objective: Objective,
+    *,
+    posterior: Family | None = None,
+    likelihood: Family | None = None,
+    prior: Prior | None = None,
+    **settings: Any,
+) -> Parts:
+    """The conv networks of one ``size`` with an objective; `DiagonalNormal`, `Bernoulli` and `StandardNormal` unless
+    other parts are given, and ``settings`` beside the learning rates of the size.
+    """
+    positive(latent=latent)
+    width = dial(size)
+    posterior = DiagonalNormal() if posterior is None else posterior
+    likelihood = Bernoulli() if likelihood is None else likelihood
+    return Parts(
+        model=VAE(
+            encoder=Conditional(ConvEncoder(spec, posterior.factor * latent, width), posterior),
+            decoder=Conditional(ConvDecoder(spec, latent, width, likelihood.factor), likelihood),
+            prior=StandardNormal(latent) if prior is None else prior,
+        ),
+        objective=objective,
+        settings=Settings(**{"lr": width.lr, "matrix_lr": width.matrix_lr, **settings}),
+    )
+
+
+def positive(**values: float) -> None:
+    """Refuse arguments that are not finite numbers greater than nought."""
+    for name, value in values.items():
+        if not 0 < value < math.inf:
+            raise UsageError(f"{name} is {value}; expected a number greater than nought")
+
+
+def part_of_run(**values: float) -> None:
+    """Refuse arguments that are no part of a run, from 0 to 1."""
+    for name, value in values.items():
+        if not 0 <= value <= 1:
+            raise UsageError(f"{name} is {value}; expected a part of the run, from 0 to 1")

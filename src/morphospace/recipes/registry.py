@@ -1,0 +1,133 @@
+"""The registry of recipes: what a recipe is, and how one is found by the name that people type."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Concatenate, ParamSpec, get_type_hints
+
+import torch
+
+from morphospace.model import VAE
+from morphospace.objective import Objective
+from morphospace.seeds import seeded
+from morphospace.settings import Settings
+from morphospace.types import ImageSpec, UnknownName, UsageError
+
+__all__ = ["Parts", "Recipe", "get", "names", "page", "recipe", "themes"]
+
+P = ParamSpec("P")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a recipe picks: a model, an objective, and how to train them."""
+
+    model: VAE
+    objective: Objective
+    settings: Settings
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A method with its arguments bound, ready to be built for images of one shape."""
+
+    name: str
+    spec: ImageSpec
+    arguments: dict[str, Any]
+
+    def build(self, seed: int = 0) -> Parts:
+        """The parts, with weights drawn from ``seed``."""
+        with seeded(seed, "weights"):
+            return _FUNCTIONS[self.name](self.spec, **self.arguments)
+
+    @property
+    def settings(self) -> Settings:
+        """How this recipe is trained by default."""
+        return _on_paper(self.name, self.spec, self.arguments).settings
+
+
+_FUNCTIONS: dict[str, Callable[..., Parts]] = {}
+
+
+def recipe(
+    function: Callable[Concatenate[ImageSpec, P], Parts],
+) -> Callable[Concatenate[ImageSpec, P], Recipe]:
+    """Register a method. Calling it gives a `Recipe`, its arguments checked and its defaults written out."""
+    name = function.__name__.replace("_", "-")
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def bind(spec: ImageSpec, *args: P.args, **kwargs: P.kwargs) -> Recipe:
+        bound = signature.bind(spec, *args, **kwargs)
+        bound.apply_defaults()
+        arguments = dict(list(bound.arguments.items())[1:])
+        _on_paper(name, spec, arguments)
+        return Recipe(name, spec, arguments)
+
+    _FUNCTIONS[name] = function
+    return bind  # type: ignore[return-value]  # wraps() keeps the name of the first argument, the type cannot
+
+
+def _on_paper(name: str, spec: ImageSpec, arguments: Mapping[str, Any]) -> Parts:
+    """The parts without memory for their weights: cheap, and every check of shapes and arguments runs."""
+    with torch.device("meta"):
+        return _FUNCTIONS[name](spec, **arguments)
+
+
+def names() -> tuple[str, ...]:
+    """The registered recipes, as people type them."""
+    return tuple(sorted(_FUNCTIONS))
+
+
+def themes() -> dict[str, tuple[str, ...]]:
+    """The recipes by theme, which is the module that holds them."""
+    found: dict[str, tuple[str, ...]] = {}
+    for name, function in _FUNCTIONS.items():
+        theme = function.__module__.rpartition(".")[2]
+        found[theme] = (*found.get(theme, ()), name)
+    return found
+
+
+def page(name: str) -> str:
+    """A recipe's docstring: what it does, when to use it, its cost and its sources."""
+    return inspect.getdoc(_function(name)) or ""
+
+
+def get(name: str, spec: ImageSpec, arguments: Mapping[str, Any] | None = None) -> Recipe:
+    """A recipe by name; arguments may be texts, which are read as their defaults' types.
+
+    Raises:
+        UnknownName: for a recipe or an argument that does not exist, with the close match.
+        UsageError: for a value that cannot be read.
+    """
+    function = _function(name)
+    hints = get_type_hints(function)
+    parameters = list(inspect.signature(function).parameters.values())[1:]
+    known = {p.name: hints[p.name] for p in parameters}
+    values = {p.name: p.default for p in parameters}
+    for key, value in (arguments or {}).items():
+        argument = key.replace("-", "_")
+        if argument not in known:
+            raise UnknownName(f"argument of the recipe '{name}' called", key, known)
+        values[argument] = _read(name, argument, value, known[argument]) if isinstance(value, str) else value
+    _on_paper(name, spec, values)
+    return Recipe(name, spec, values)
+
+
+def _function(name: str) -> Callable[..., Parts]:
+    if name not in _FUNCTIONS:
+        raise UnknownName("recipe", name, names())
+    return _FUNCTIONS[name]
+
+
+def _read(recipe_name: str, argument: str, text: str, kind: type) -> Any:
+    """A text as the type that the recipe's signature asks for."""
+    try:
+        return kind(text)
+    except ValueError:
+        raise UsageError(
+            f"argument '{argument}' of the recipe '{recipe_name}' is '{text}'; expected {kind.__name__}"
+        ) from None

@@ -27,11 +27,11 @@ SECONDS = 4.0
 def time_steps() -> None:
     """Print images per second of the default recipe's training step."""
     import morphospace as ms
-    from morphospace.training.loop import _Run
+    from morphospace.training.loop import _Run, settled
 
     images = ms.load("garments", count=4096)
     recipe = ms.recipes.vae(images.spec)
-    settings = recipe.settings.changed(steps=10**6, device="cpu").fixed(len(images.train))
+    settings = settled(recipe, images, recipe.settings.changed(steps=10**6, device="cpu"))
     run = _Run(recipe, images, settings, {}, None)
     run.update()
     begun, steps = time.monotonic(), 0

@@ -25,7 +25,7 @@ from morphospace.recipes import Parts
 from morphospace.seeds import seed_of
 from morphospace.settings import Settings
 from morphospace.training import checkpoint
-from morphospace.training.loop import _Run
+from morphospace.training.loop import _Run, settled
 from morphospace.types import ImageSpec, Interrupted, NumericalError, UnknownName, UsageError
 
 
@@ -283,7 +283,7 @@ def stop_at(step: int):
 def loop_of(parts_of, images):
     """The loop's own state, to be stepped by hand."""
     recipe = recipes.recipe(parts_of)(images.spec)
-    return _Run(recipe, images, replace(recipe.settings, device="cpu"), {}, None)
+    return _Run(recipe, images, settled(recipe, images, recipe.settings), {}, None)
 
 
 def test_a_bound_of_five_draws_gets_five(images, register):

@@ -26,7 +26,7 @@ from morphospace.space import Space
 from morphospace.training import checkpoint, loop
 from morphospace.training.device import fixed_threads, pick_device
 from morphospace.training.feed import Feed, Order, to_unit
-from morphospace.training.loop import _Run, read_metrics
+from morphospace.training.loop import _Run, read_metrics, settled
 from morphospace.training.measure import measure
 from morphospace.training.signals import stop_flag
 from morphospace.types import NumericalError, UnknownName, UsageError, silent
@@ -73,7 +73,9 @@ def test_only_the_training_split_is_learned_from(images, recipe):
 
 def test_the_kept_weights_are_a_running_mean_that_forgets_its_beginning(images, recipe):
     def run(ema: float) -> tuple[_Run, list[list[torch.Tensor]]]:
-        settings = recipe.settings.changed(steps=30, ema=ema, device="cpu", batch=16, schedule="constant")
+        settings = settled(
+            recipe, images, recipe.settings.changed(steps=30, ema=ema, batch=16, schedule="constant")
+        )
         made = _Run(recipe, images, settings, {}, None)
         path = []
         with torch.random.fork_rng():
@@ -203,7 +205,7 @@ def test_every_epoch_is_a_permutation_and_every_batch_is_full(count, batch):
     epochs = stream[: len(stream) // count * count].reshape(-1, count)
     assert (np.sort(epochs, axis=1) == np.arange(count)).all()
     if count > 3:
-        assert len({tuple(epoch) for epoch in epochs}) > 1  # each with an order of its own
+        assert len({tuple(epoch) for epoch in epochs.tolist()}) > 1  # each with an order of its own
 
 
 def test_a_batch_can_be_told_without_those_before_it():
@@ -223,7 +225,7 @@ def test_the_permutation_is_the_seeds_and_the_epochs_alone():
 
 def test_the_feed_gives_the_images_asked_for_as_numbers_in_the_unit_range(images):
     feed = Feed(images.pixels, torch.device("cpu"))
-    batch = feed(np.array([3, 1, 3]))
+    batch = feed(torch.tensor([3, 1, 3]))
     assert batch.dtype == torch.float32
     torch.testing.assert_close(batch, unit(images)[[3, 1, 3]])
     torch.testing.assert_close(feed(slice(2, 4)), unit(images)[2:4])
@@ -235,7 +237,7 @@ def test_the_feed_gives_the_images_asked_for_as_numbers_in_the_unit_range(images
 def test_the_feed_takes_memory_that_cannot_be_written_to(images, tmp_path):
     np.save(tmp_path / "a.npy", images.pixels)
     mapped = np.load(tmp_path / "a.npy", mmap_mode="r")
-    batch = Feed(mapped, torch.device("cpu"))(np.array([5]))
+    batch = Feed(mapped, torch.device("cpu"))(torch.tensor([5]))
     torch.testing.assert_close(batch, unit(images)[5:6])
     assert (mapped == images.pixels).all()  # and dividing by 255 did not reach it
 
@@ -251,7 +253,8 @@ def rates(images, recipe, steps: int = 60, **changes) -> tuple[np.ndarray, np.nd
     )
     try:
         history = []
-        settings = recipe.settings.changed(steps=steps, lr=4e-3, optimizer="adamw", device="cpu", **changes)
+        settings = recipe.settings.changed(steps=steps, lr=4e-3, optimizer="adamw", **changes)
+        settings = settled(recipe, images, settings)
         with torch.random.fork_rng():
             history = _Run(recipe, images, settings, {}, None).to_the_end(silent).history
     finally:
@@ -432,7 +435,7 @@ def test_the_first_number_that_is_not_finite_stops_the_run_and_names_the_batch(
         fit(recipe, marked, steps=9, batch=16, checkpoint_seconds=0, out=tmp_path / "run")
     message = str(caught.value)
     assert f"at step {STEP} " in message
-    assert message.endswith(" " + ", ".join(map(str, Order(35, 16, seed=0)(STEP))))
+    assert message.endswith(" " + ", ".join(map(str, Order(35, 16, seed=0)(STEP).tolist())))
     assert "nan" in message or "inf" in message
     # Nothing broken was kept: the newest checkpoint is of the last good step.
     assert not (tmp_path / "run" / "model.safetensors").exists()

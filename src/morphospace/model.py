@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import final
@@ -26,12 +27,16 @@ class Conditional(nn.Module):
         super().__init__()
         self.network = network
         self.family = family
+        # What the network computes in while it is trained; probabilities are float32 in any case.
+        self.dtype = torch.float32
 
     def parameters_of(self, c: Tensor) -> Tensor:
         """The network's output for inputs (…, *input_shape), with their leading dimensions kept."""
         event = len(self.network.input_shape)
         lead = c.shape[: c.dim() - event]
-        h: Tensor = self.network(c.reshape(-1, *c.shape[c.dim() - event :]))
+        rough = self.dtype != torch.float32
+        with torch.autocast(c.device.type, self.dtype) if rough else nullcontext():
+            h: Tensor = self.network(c.reshape(-1, *c.shape[c.dim() - event :]))
         return h.reshape(*lead, *h.shape[1:])
 
     def forward(self, c: Tensor) -> Distribution:
@@ -49,6 +54,8 @@ class Trace:
         z: draws from it, (K, B, D).
         px: the likelihood p(x given z) of each draw.
         pz: the prior p(z).
+        decoder: z -> p(x given z), for terms that look at other points than the draws, or at the decoder itself.
+        images: how many images the set has that ``x`` was drawn from; None where ``x`` is all of it.
     """
 
     x: Float[Tensor, "B C H W"]
@@ -56,6 +63,8 @@ class Trace:
     z: Float[Tensor, "K B D"]
     px: Distribution
     pz: Distribution
+    decoder: Conditional | None = None
+    images: int | None = None
 
     @cached_property
     def distortion(self) -> Float[Tensor, "K B"]:
@@ -83,11 +92,11 @@ class VAE(nn.Module):
         self.decoder = decoder
         self.prior = prior
 
-    def trace(self, x: Float[Tensor, "B C H W"], draws: int = 1) -> Trace:
-        """One forward pass with ``draws`` points of the latent space per image."""
+    def trace(self, x: Float[Tensor, "B C H W"], draws: int = 1, images: int | None = None) -> Trace:
+        """One forward pass with ``draws`` points of the latent space per image; ``images`` as in `Trace`."""
         q = self.encoder(x)
         z = q.rsample(torch.Size((draws,)))
-        return Trace(x, q, z, self.decoder(z), self.prior(self.encoder))
+        return Trace(x, q, z, self.decoder(z), self.prior(self.encoder), self.decoder, images)
 
     def encode(self, x: Float[Tensor, "B C H W"]) -> Distribution:
         """q(z given x). People take ``.mean``: an embedding is not a random draw."""

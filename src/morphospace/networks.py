@@ -92,13 +92,33 @@ class SameConvTranspose2d(nn.ConvTranspose2d):
 
     The full result has 2n + 1 pixels a side, and TensorFlow drops the last; ``padding=1, output_padding=1`` would
     drop the first, which shifts every picture by one pixel.
+
+    It is computed as one 2×2 convolution that puts out the four pixels (even or odd row, even or odd column) of each
+    place, which are then set side by side (Shi et al. 2016, arXiv:1609.07009): faster in bfloat16 on a CPU than the
+    transposed convolution, whose backward pass is far from the machine's peak. The weights are the plain layer's.
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(in_channels, out_channels, 3, stride=2)
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:  # noqa: ARG002
-        return super().forward(x)[..., :-1, :-1]
+        w = _even_and_odd(_even_and_odd(self.weight, 2), 4)  # (I, O, phase, tap, phase, tap)
+        w = w.permute(2, 4, 1, 0, 3, 5).flatten(0, 2)  # (4·O, I, 2, 2)
+        assert self.bias is not None
+        y = F.conv2d(
+            F.pad(x, (1, 0, 1, 0)), w.contiguous(memory_format=torch.channels_last), self.bias.repeat(4)
+        )
+        n, _, height, width = y.shape
+        y = y.permute(0, 2, 3, 1).reshape(n, height, width, 2, 2, -1).transpose(2, 3)
+        return y.reshape(n, 2 * height, 2 * width, -1).permute(0, 3, 1, 2)
+
+
+def _even_and_odd(w: Tensor, dim: int) -> Tensor:
+    """Three taps along ``dim`` as (2 phases, 2 taps): an even pixel 2i is w₂·x[i−1] + w₀·x[i], an odd one w₁·x[i]."""
+    first, second, third = w.unbind(dim)
+    taps = torch.stack([third, first, torch.zeros_like(first), second], dim)
+    halves: Tensor = torch.unflatten(taps, dim, (2, 2))
+    return halves
 
 
 def _keras_initialisation(module: nn.Module) -> None:

@@ -9,7 +9,7 @@ inside the term: summed over an event by the distribution, then the mean over dr
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -114,8 +114,16 @@ class Objective(nn.Module):
         """The weight of every term when the part ``done`` of the run, 0 to 1, lies behind."""
         return {name: float(w(done) if callable(w) else w) for name, w in self._weights.items()}
 
+    @property
+    def scheduled(self) -> set[str]:
+        """The names in `weights` whose value changes in the course of a run."""
+        return {name for name, weight in self._weights.items() if callable(weight)}
+
     @staticmethod
-    def total(values: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
-        """Σ weight · value. A weight of nought leaves its term out, so that 0 · inf is not nan."""
-        parts = [weights[name] * value for name, value in values.items() if weights[name] != 0]
+    def total(values: Mapping[str, Tensor], weights: Mapping[str, float | Tensor]) -> Tensor:
+        """Σ weight · value. A weight of nought leaves its term out, so that 0 · inf is not nan.
+
+        A weight may be a tensor, which is not looked at: a step that a GPU has captured reads it anew each time.
+        """
+        parts = [w * value for name, value in values.items() if isinstance(w := weights[name], Tensor) or w != 0]
         return sum(parts[1:], parts[0])

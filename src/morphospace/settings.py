@@ -36,7 +36,9 @@ class Settings:
         ema: the averaging window of the weights that are kept, as a part of the run; 0 keeps the last weights.
         seed: of everything random.
         device: "auto", "cpu", "cuda" or "mps".
-        precision: of the networks' arithmetic; losses are always computed in float32.
+        precision: of the networks' arithmetic in training: "float32", "bfloat16" (by autocast; weights, probabilities
+            and losses stay float32), or "auto", which takes bfloat16 where a probe on this machine finds it clearly
+            faster and in agreement. What was taken is kept in the run. A trained space computes in float32.
         test_draws: draws of z per image in the final figures.
         checkpoint_seconds: the longest time between two checkpoints.
     """
@@ -57,7 +59,7 @@ class Settings:
     ema: float = 0.02
     seed: int = 0
     device: str = "auto"
-    precision: Literal["float32"] = "float32"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
     test_draws: int = 10
     checkpoint_seconds: float = 60.0
 
@@ -69,7 +71,7 @@ class Settings:
         for name, known in (
             ("optimizer", ("adamw", "adam", "muon")),
             ("schedule", ("one-cycle", "cosine", "constant")),
-            ("precision", ("float32",)),
+            ("precision", ("auto", "float32", "bfloat16")),
         ):
             if getattr(self, name) not in known:
                 raise UnknownName(name, getattr(self, name), known)

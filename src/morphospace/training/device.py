@@ -11,7 +11,7 @@ from torch import nn
 
 from morphospace.types import UnknownName, UsageError
 
-__all__ = ["channels_last", "fixed_threads", "pick_device", "synchronize"]
+__all__ = ["channels_last", "fixed_threads", "forked_random", "pick_device", "synchronize"]
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -45,6 +45,14 @@ def synchronize(device: torch.device) -> None:
     """Wait until the device has done what it was asked to, so that a clock may be read."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+@contextmanager
+def forked_random(device: str) -> Iterator[None]:
+    """Leave torch's generators, the device's included, as they were before the block."""
+    devices = [torch.device(device).index or 0] if device.startswith("cuda") else []
+    with torch.random.fork_rng(devices):
+        yield
 
 
 @contextmanager

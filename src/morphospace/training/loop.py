@@ -20,18 +20,29 @@ from morphospace.recipes import Recipe
 from morphospace.seeds import seed_of
 from morphospace.settings import Settings
 from morphospace.training import checkpoint
+from morphospace.training.capture import Captured
 from morphospace.training.config import describe, require_same_images, write_config
-from morphospace.training.device import channels_last, fixed_threads, pick_device, synchronize
-from morphospace.training.feed import Feed, Order
+from morphospace.training.device import (
+    channels_last,
+    fixed_threads,
+    forked_random,
+    pick_device,
+    synchronize,
+)
+from morphospace.training.feed import Batches, Feed, Order
 from morphospace.training.measure import measure
-from morphospace.training.optimizers import make_optimizers
+from morphospace.training.optimizers import make_optimizers, set_rate
+from morphospace.training.precision import probe, set_precision
 from morphospace.training.signals import stop_flag
 from morphospace.types import Interrupted, NumericalError, Progress, UsageError, silent
 
-__all__ = ["Trained", "resume", "train"]
+__all__ = ["Trained", "resume", "settled", "train"]
 
 LOGS = 200
 """Lines in metrics.jsonl for the training terms over a whole run."""
+PROBE_PAYS = 100
+"""Steps from which on a run is long enough for a probe of the precision to be worth its own."""
+LOSSES = ("the loss", "the critics' loss")
 MOST_TESTS = 20
 """Points of the test curve at most; one an epoch where there are fewer epochs."""
 
@@ -64,8 +75,8 @@ def train(
     count = int((images.splits == 0).sum())
     if count == 0:
         raise UsageError(f"{images!r} has no training images")
-    settings = replace(settings.fixed(count), device=pick_device(settings.device))
-    with fixed_threads(torch.get_num_threads()), torch.random.fork_rng():
+    settings = settled(recipe, images, settings)
+    with fixed_threads(torch.get_num_threads()), forked_random(settings.device):
         if settings.steps is None:
             settings = replace(settings, steps=_steps_in_time(recipe, images, settings, progress))
         config = describe(recipe, images, settings)
@@ -91,10 +102,26 @@ def resume(
     """
     require_same_images(images, config, folder)
     pick_device(settings.device)
-    with fixed_threads(config["machine"]["threads"]), torch.random.fork_rng():
+    with fixed_threads(config["machine"]["threads"]), forked_random(settings.device):
         run = _Run(recipe, images, settings, config, folder)
         run.load()
         return run.to_the_end(progress)
+
+
+def settled(recipe: Recipe, images: Images, settings: Settings) -> Settings:
+    """The settings with batch, device and precision made certain for these images on this machine.
+
+    Steps stay open where minutes decide on them. Torch's threads should be as the run will have them.
+    """
+    settings = replace(settings.fixed(len(images.train)), device=pick_device(settings.device))
+    if settings.precision != "auto":
+        return settings
+    if settings.device == "mps" or (settings.steps is not None and settings.steps < PROBE_PAYS):
+        return replace(settings, precision="float32")
+    device, parts = torch.device(settings.device), recipe.build(settings.seed)
+    x = Feed(images.train.pixels, device)(slice(0, settings.batch))
+    found = probe(channels_last(parts.model.to(device)), parts.objective.to(device), x)
+    return replace(settings, precision=found.precision)
 
 
 class _Run:
@@ -108,13 +135,15 @@ class _Run:
         self.device = torch.device(settings.device)
         train_split, test_split = images.train, images.test
         self.feed, self.test = Feed(train_split.pixels, self.device), Feed(test_split.pixels, self.device)
-        self.order = Order(len(self.feed), settings.batch, settings.seed)
+        self.order = Order(len(self.feed), settings.batch, settings.seed, self.device)
+        self.batches = Batches(self.feed, self.order)
 
         parts = recipe.build(settings.seed)
         self.objective = parts.objective.to(self.device)
         self.model = channels_last(parts.model.to(self.device))
         # The weights that are measured and kept: a running mean of those that learn, or they themselves.
         self.kept = copy.deepcopy(self.model).requires_grad_(False) if settings.ema > 0 else self.model
+        set_precision(self.model, settings.precision)
         self.optimizers = make_optimizers(self.model.parameters(), settings)
         # Terms may also bring networks that do not learn, such as a perceptual distance's features.
         self.critics = [p for p in self.objective.parameters() if p.requires_grad]
@@ -124,8 +153,18 @@ class _Run:
 
         self.step = 0
         self.elapsed = 0.0
+        # What a step reads beside the weights, and what it leaves behind: tensors that keep their place in memory,
+        # so that a step captured on a GPU finds them.
+        self.weights: dict[str, float | Tensor] = {**self.objective.weights(0.0)}
+        self.weights |= {name: torch.zeros((), device=self.device) for name in self.objective.scheduled}
+        self.average = torch.ones((), device=self.device)
+        self.failed = torch.zeros(
+            4, device=self.device
+        )  # step + 1, which of LOSSES, its value, its gradient's norm
+        self.number = torch.zeros((), device=self.device)
         self.sums: dict[str, Tensor] = {}
-        self.summed = torch.zeros((), dtype=torch.int64)
+        self.summed = 0
+        self.captured = Captured(self._work) if self.device.type == "cuda" else None
         self.history: list[dict[str, Any]] = []
         self.figures: dict[str, float] = {}
         every = max(1, min(MOST_TESTS, round(self.steps * settings.batch / len(self.feed))))
@@ -138,65 +177,98 @@ class _Run:
 
     def update(self) -> None:
         """One step: everything random in it is a function of (seed, step)."""
+        self._prepare()
+        if self.captured is not None:
+            self.captured()
+        else:
+            self._work()
+        self.step += 1
+        self.summed += 1
+        if self.device.type == "cpu":  # elsewhere reading back would make the device wait
+            self._require_finite()
+
+    def _prepare(self) -> None:
+        """Tell the device what this step is about: nothing here reads anything back from it."""
         s, step = self.settings, self.step
         torch.manual_seed(seed_of(s.seed, "noise", step))
+        self.batches.stage(step)
+        self.number.fill_(step + 1)
         factor = rate_factor(s, step, self.steps)
-        for optimizer in self.optimizers.values():
+        for optimizer in self._optimizers():
             for group in optimizer.param_groups:
-                group["lr"] = factor * group["peak"]
-        trace = self.model.trace(self.feed(self.order(step)), self.objective.draws)
+                set_rate(group, factor * group["peak"])
+        for name, value in self.objective.weights(step / self.steps).items():
+            if isinstance(place := self.weights[name], Tensor):
+                place.fill_(value)
+        # The window grows with the run until it is as long as asked: early weights are forgotten quickly.
+        self.average.fill_(1 / max(1.0, min(s.ema * self.steps, step / 10)))
+
+    def _work(self) -> None:
+        """What a step does on the device, without waiting for it: a GPU captures this once and repeats it."""
+        trace = self.model.trace(self.batches.staged(), self.objective.draws, len(self.feed))
         values = self.objective(trace)
-        loss = self.objective.total(values, self.objective.weights(step / self.steps))
+        loss = self.objective.total(values, self.weights)
         self.model.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), s.clip or math.inf)
-        found = float(loss.detach()), float(norm)
-        if not all(map(math.isfinite, found)):
-            raise self._not_finite("loss", *found)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip or math.inf)
+        self._check(0, loss, norm)
         for optimizer in self.optimizers.values():
             optimizer.step()
         if self.critics:
             self._teach_critics(trace)
-        if s.ema > 0:
+        if self.settings.ema > 0:
             self._average()
         self._note(trace, values)
-        self.step += 1
 
     def _teach_critics(self, trace: Trace) -> None:
         self.objective.zero_grad(set_to_none=True)
         losses = [adversary.critic_loss(trace) for adversary in self.objective.adversaries]
         torch.autograd.backward(losses, inputs=self.critics)
         norm = nn.utils.get_total_norm(p.grad for p in self.critics if p.grad is not None)
-        found = float(sum(loss.detach() for loss in losses)), float(norm)
-        if not all(map(math.isfinite, found)):
-            raise self._not_finite("critic's loss", *found)
+        self._check(1, torch.stack(losses).sum(), norm)
         for optimizer in self.critic_optimizers.values():
             optimizer.step()
 
     @torch.no_grad()
     def _average(self) -> None:
-        # The window grows with the run until it is as long as asked: early weights are forgotten quickly.
-        window = max(1.0, min(self.settings.ema * self.steps, self.step / 10))
-        torch._foreach_lerp_(list(self.kept.parameters()), list(self.model.parameters()), 1 / window)
-        for mean, last in zip(self.kept.buffers(), self.model.buffers(), strict=True):
-            mean.copy_(last)
+        kept: list[Tensor] = list(self.kept.parameters())
+        last: list[Tensor] = list(self.model.parameters())
+        torch._foreach_mul_(kept, 1 - self.average)
+        torch._foreach_add_(kept, list(torch._foreach_mul(last, self.average)))
+        for mean, value in zip(self.kept.buffers(), self.model.buffers(), strict=True):
+            mean.copy_(value)
 
     @torch.no_grad()
     def _note(self, trace: Trace, values: dict[str, Tensor]) -> None:
         """Add this step's terms to the sums since the last line of metrics; read back only when it is written."""
         raw = {"distortion": trace.distortion.mean(), "rate": trace.rate.mean(), **values}
         for name, value in raw.items():
-            self.sums[name] = self.sums.get(name, torch.zeros_like(value)) + value.detach()
-        self.summed = self.summed + 1
+            if name not in self.sums:
+                self.sums[name] = torch.zeros_like(value)
+            self.sums[name].add_(value)
 
-    def _not_finite(self, what: str, loss: float, norm: float) -> NumericalError:
-        epoch = self.step * self.settings.batch // len(self.feed)
-        indices = ", ".join(map(str, self.order(self.step).tolist()))
-        return NumericalError(
-            f"at step {self.step} (epoch {epoch}) the {what} is {loss:g} and its gradient's norm {norm:g}; "
+    @torch.no_grad()
+    def _check(self, which: int, loss: Tensor, norm: Tensor) -> None:
+        """Keep the first step whose loss or gradient is not finite."""
+        found = torch.stack([self.number, torch.full_like(self.number, which), loss.float(), norm.float()])
+        first = ~(loss.isfinite() & norm.isfinite()) & (self.failed[0] == 0)
+        self.failed.copy_(torch.where(first, found, self.failed))
+
+    def _require_finite(self) -> None:
+        number, which, loss, norm = self.failed.tolist()
+        if number == 0:
+            return
+        step = int(number) - 1
+        epoch = step * self.settings.batch // len(self.feed)
+        indices = ", ".join(map(str, self.order(step).tolist()))
+        raise NumericalError(
+            f"at step {step} (epoch {epoch}) {LOSSES[int(which)]} is {loss:g} and its gradient's norm {norm:g}; "
             f"expected finite numbers. Try a lower --lr than {self.settings.lr:g}. "
             f"The batch held the training images {indices}"
         )
+
+    def _optimizers(self) -> list[torch.optim.Optimizer]:
+        return [*self.optimizers.values(), *self.critic_optimizers.values()]
 
     # ------------------------------------------------------------ the whole run
 
@@ -222,15 +294,20 @@ class _Run:
                     saved = time.monotonic()
                 if stop:
                     raise self._interrupted()
+            self._require_finite()
             synchronize(self.device)
             self.elapsed = time.monotonic() - begun
+        set_precision(self.kept, "float32")
         seen = self.steps * self.settings.batch
         return Trained(self.kept.eval(), self.config, self.history, self.elapsed, seen / self.elapsed)
 
     def _log_training(self) -> None:
         done = self.step / self.steps
-        mean = {name: float(total) / int(self.summed) for name, total in self.sums.items()}
-        self.sums, self.summed = {}, torch.zeros((), dtype=torch.int64)
+        self._require_finite()
+        mean = {name: float(total) / self.summed for name, total in self.sums.items()}
+        for total in self.sums.values():
+            total.zero_()
+        self.summed = 0
         speed = self.step * self.settings.batch / self.elapsed
         self._write(
             {
@@ -246,7 +323,9 @@ class _Run:
         self.figures = {k: self.history[-1][k] for k in ("distortion", "rate", "images_per_second")}
 
     def _log_test(self, progress: Progress) -> None:
+        set_precision(self.kept, "float32")
         elbo = measure(self.kept, self.test, 1, self.settings.seed, progress, "testing")
+        set_precision(self.model, self.settings.precision)  # they may be one and the same
         self.model.train()
         self._write({"split": "test", **elbo.to_json()})
 
@@ -279,6 +358,7 @@ class _Run:
 
     def save(self) -> None:
         """Commit a checkpoint, if the run has a folder."""
+        self._require_finite()
         if self.folder is None:
             return
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
@@ -286,10 +366,12 @@ class _Run:
             {f"kept.{k}": v for k, v in self.kept.state_dict().items()} if self.kept is not self.model else {}
         )
         tensors |= {f"objective.{k}": v for k, v in self.objective.state_dict().items()}
-        tensors |= {f"sums.{k}": v for k, v in self.sums.items()} | {"summed": self.summed}
+        tensors |= {f"sums.{k}": v for k, v in self.sums.items()}
         for name, optimizer in self._named_optimizers():
             tensors |= checkpoint.flatten_optimizer(name, optimizer)
-        checkpoint.save_checkpoint(self.folder / "checkpoints", self.step, tensors, {"elapsed": self.elapsed})
+        checkpoint.save_checkpoint(
+            self.folder / "checkpoints", self.step, tensors, {"elapsed": self.elapsed, "summed": self.summed}
+        )
 
     def _named_optimizers(self) -> list[tuple[str, torch.optim.Optimizer]]:
         return [(f"optimizer.{name}", o) for name, o in self.optimizers.items()] + [
@@ -312,10 +394,13 @@ class _Run:
             self.kept.load_state_dict(under("kept."))
         self.objective.load_state_dict(under("objective."))
         self.sums = {k: v.to(self.device) for k, v in under("sums.").items()}
-        self.summed = tensors["summed"]
         for name, optimizer in self._named_optimizers():
             checkpoint.restore_optimizer(name, optimizer, tensors)
-        self.step, self.elapsed = int(record["step"]), float(record["elapsed"])
+        self.step, self.elapsed, self.summed = (
+            int(record["step"]),
+            float(record["elapsed"]),
+            int(record["summed"]),
+        )
 
 
 def rate_factor(settings: Settings, step: int, steps: int) -> float:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from morphospace.settings import Settings
 
-__all__ = ["Muon", "make_optimizers", "orthogonalized"]
+__all__ = ["Muon", "make_optimizers", "orthogonalized", "set_rate"]
 
 LEAST_SIDE = 64
 """Muon takes matrices with both sides at least this long: a matrix to or from the latents is not a hidden one."""
@@ -27,13 +27,17 @@ class Muon(torch.optim.Optimizer):
 
     Args:
         params: matrices.
-        lr: learning rate.
+        lr: learning rate; a tensor, where a captured step is to read it anew each time.
         momentum: decay of the running mean of gradients, applied with Nesterov's look ahead.
         weight_decay: decoupled weight decay.
     """
 
     def __init__(
-        self, params: Iterable[nn.Parameter], lr: float, momentum: float = 0.95, weight_decay: float = 0.0
+        self,
+        params: Iterable[nn.Parameter],
+        lr: float | Tensor,
+        momentum: float = 0.95,
+        weight_decay: float = 0.0,
     ) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
@@ -48,9 +52,9 @@ class Muon(torch.optim.Optimizer):
                 updates = orthogonalized(
                     torch.stack([self._momentum(p, group["momentum"]) for p in matrices])
                 )
-                scale = 0.2 * math.sqrt(max(shape)) * group["lr"]
+                updates = updates * (0.2 * math.sqrt(max(shape)) * group["lr"])
                 for p, update in zip(matrices, updates, strict=True):
-                    p.mul_(1 - group["lr"] * group["weight_decay"]).sub_(update, alpha=scale)
+                    p.mul_(1 - group["lr"] * group["weight_decay"]).sub_(update)
 
     def _momentum(self, p: nn.Parameter, decay: float) -> Tensor:
         assert p.grad is not None
@@ -84,6 +88,8 @@ def make_optimizers(
     rate as ``peak``.
     """
     every = [p for p in parameters if p.requires_grad]
+    # A step that a GPU has captured reads its rate from where it was: so there the rate is a tensor.
+    captured = any(p.is_cuda for p in every)
     hidden: list[nn.Parameter] = []
     if settings.optimizer == "muon":
         hidden = [p for p in every if p.dim() == 2 and min(p.shape) >= LEAST_SIDE]
@@ -96,11 +102,23 @@ def make_optimizers(
     kind = torch.optim.Adam if settings.optimizer == "adam" else torch.optim.AdamW
     groups = [group for group in groups if group["params"]]
     optimizers: dict[str, torch.optim.Optimizer] = {
-        "rest": kind(groups, lr=settings.lr, betas=settings.betas, eps=settings.eps, fused=True)
+        "rest": kind(
+            groups, lr=settings.lr, betas=settings.betas, eps=settings.eps, fused=True, capturable=captured
+        )
     }
     if hidden:
         optimizers["hidden"] = Muon(hidden, settings.matrix_lr, weight_decay=settings.weight_decay)
     for optimizer in optimizers.values():
         for group in optimizer.param_groups:
             group["peak"] = group["lr"]
+            if captured:
+                group["lr"] = torch.tensor(group["peak"], device=group["params"][0].device)
     return optimizers
+
+
+def set_rate(group: dict[str, Any], rate: float) -> None:
+    """The learning rate of an optimizer's group from now on."""
+    if isinstance(group["lr"], Tensor):
+        group["lr"].fill_(rate)
+    else:
+        group["lr"] = rate

@@ -2,6 +2,7 @@
 # make test      install with the dev extra, pass the tests
 # make check     format, lint, types, import layers
 # make reference train the original study's model for its 30 epochs (most of an hour on two cores)
+# make bench     measure beside Keras, PyTorch and pythae (an hour on two cores)
 
 PYTHON ?= python3
 VENV := .venv
@@ -10,7 +11,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 RUNS ?= runs
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev demo test test-published check format reference clean
+.PHONY: help install dev demo test test-published check format reference bench bench-quick bench-tiny clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -31,6 +32,10 @@ $(VENV)/.installed-dev: $(BIN)/python pyproject.toml constraints.txt
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $(VENV)/.installed $@
 
+$(VENV)/.installed-bench: $(BIN)/python pyproject.toml constraints.txt
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[bench]'
+	@touch $(VENV)/.installed $@
+
 demo: install ## train on Fashion-MNIST and write runs/fashion-mnist/report.html
 	@$(BIN)/morphospace train fashion-mnist --out $(RUNS)/fashion-mnist --overwrite || \
 	{ status=$$?; test $$status -eq 3 || exit $$status; \
@@ -45,6 +50,16 @@ demo: install ## train on Fashion-MNIST and write runs/fashion-mnist/report.html
 
 reference: install ## train the original study's model for its 30 epochs
 	$(BIN)/morphospace train fashion-mnist --recipe reference --out $(RUNS)/reference --overwrite
+
+bench: $(VENV)/.installed-bench ## measure beside Keras, PyTorch and pythae, and rewrite the tables (an hour)
+	$(BIN)/python -m benchmarks.run
+	$(BIN)/python -m benchmarks.table
+
+bench-quick: $(VENV)/.installed-bench ## the same in ten minutes, printed and not kept
+	$(BIN)/python -m benchmarks.run --plan quick
+
+bench-tiny: $(VENV)/.installed-bench ## show that the measurements run (about a minute; its figures mean nothing)
+	$(BIN)/python -m benchmarks.run --plan tiny
 
 test: dev ## pass the tests
 	$(BIN)/python -m pytest -m 'not published'

@@ -5,12 +5,32 @@ from __future__ import annotations
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
+from scipy import special, stats
 from torch import Tensor
 
-from morphospace.distributions import divergence, image_bernoulli, image_normal, normal
+from morphospace.distributions import (
+    Concrete,
+    Flowed,
+    Joint,
+    LowRankNormal,
+    Mixture,
+    OneHot,
+    PowerSpherical,
+    UniformSphere,
+    VonMisesFisher,
+    WrappedNormal,
+    divergence,
+    full_normal,
+    image_bernoulli,
+    image_normal,
+    normal,
+)
+from morphospace.distributions.sphere import log_bessel
 from morphospace.families import Bernoulli, DiagonalNormal, Gaussian
+from morphospace.manifolds import Ball
 
 F64 = torch.float64
 
@@ -182,3 +202,311 @@ def test_a_fixed_sigma_does_not_learn_and_a_learned_one_does():
     family(torch.zeros(1, 2, 2)).log_prob(torch.ones(1, 2, 2)).backward()
     # d/d log σ of −½·(1/σ)² − log σ, over four pixels
     assert family.log_sigma.grad.item() == pytest.approx(4 * (1 / 0.25 - 1), rel=1e-5)
+
+
+# ---------------------------------------------------------------- normals of every covariance
+
+
+def random(*shape: int, seed: int = 0, scale: float = 1.0) -> Tensor:
+    return scale * torch.randn(*shape, dtype=F64, generator=torch.Generator().manual_seed(seed))
+
+
+def some_tril(batch: int, dimensions: int, seed: int = 0) -> Tensor:
+    lower = random(batch, dimensions, dimensions, seed=seed, scale=0.4).tril(-1)
+    return lower + torch.diag_embed(0.4 + random(batch, dimensions, seed=seed + 1).sigmoid())
+
+
+def low_rank(batch: int = 4, dimensions: int = 3, rank: int = 2) -> LowRankNormal:
+    variance = 0.2 + random(batch, dimensions, seed=5).sigmoid()
+    return LowRankNormal(random(batch, dimensions), variance, random(batch, dimensions, rank, seed=6))
+
+
+def test_a_low_rank_normal_is_the_normal_with_its_covariance():
+    q = low_rank()
+    covariance = torch.diag_embed(q.diagonal) + q.factor @ q.factor.mT
+    whole = torch.distributions.MultivariateNormal(q.loc, covariance)
+    z = random(7, 4, 3, seed=9)
+    torch.testing.assert_close(q.log_prob(z), whole.log_prob(z))
+    torch.testing.assert_close(q.entropy(), whole.entropy())
+    torch.testing.assert_close(q.variance, whole.variance)
+    torch.testing.assert_close(torch.cov(drawn(q, 40_000)[:, 0].T), covariance[0], rtol=0.05, atol=0.05)
+
+
+@pytest.mark.parametrize(
+    "q", [low_rank(), full_normal(random(4, 3), some_tril(4, 3))], ids=["low rank", "full"]
+)
+def test_the_rate_of_a_correlated_normal_is_what_its_draws_say(q):
+    p = normal(random(3, seed=8), torch.tensor([0.7, 1.0, 1.6], dtype=F64))
+    z = drawn(q, 20_000)
+    each = q.log_prob(z) - p.log_prob(z)
+    exact = divergence(q, p, z)
+    assert (exact == exact[0]).all()
+    assert ((exact[0] - each.mean(0)).abs() < 4 * each.std(0) / 20_000**0.5).all()
+
+
+def drawn(law, count: int, seed: int = 0) -> Tensor:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return law.rsample(torch.Size((count,)))
+
+
+def some_mixture(full: bool) -> Mixture:
+    loc = torch.tensor([[-2.0, 0.0], [1.0, 1.5], [0.5, -2.0]], dtype=F64)
+    scale = some_tril(3, 2) if full else 0.3 + random(3, 2, seed=2).sigmoid()
+    return Mixture(torch.tensor([0.5, -0.3, 0.1], dtype=F64), loc, scale)
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_a_mixture_integrates_to_one_and_its_draws_are_its_own(full):
+    law = some_mixture(full)
+    points, volume = grid(-9, 9, 361, 2)
+    density = law.log_prob(points).exp() * volume
+    assert density.sum().item() == pytest.approx(1, abs=1e-6)
+    torch.testing.assert_close((density[:, None] * points).sum(0), law.mean, rtol=1e-6, atol=1e-6)
+    square = (density[:, None] * points.square()).sum(0)
+    torch.testing.assert_close((square - law.mean.square()).sqrt(), law.stddev, rtol=1e-6, atol=0)
+    z = drawn(law, 40_000)
+    assert ((z.mean(0) - law.mean).abs() < 4.5 * law.stddev / 200).all()
+    torch.testing.assert_close(z.std(0), law.stddev, rtol=0.03, atol=0)
+    share = law.assignments(z).mean(0)
+    torch.testing.assert_close(share, law.logits.exp(), rtol=0.03, atol=0)
+
+
+def test_assignments_are_bayes_rule():
+    law = some_mixture(full=False)
+    z = random(5, 2)
+    joint = torch.stack(
+        [(law.logits[m] + normal(law.loc[m], law.scale[m]).log_prob(z)).exp() for m in range(3)], 1
+    )
+    torch.testing.assert_close(law.assignments(z), joint / joint.sum(1, keepdim=True))
+
+
+# ---------------------------------------------------------------- the sphere
+
+AXIAL = [PowerSpherical, VonMisesFisher]
+
+
+def axial(law, dimensions: int, kappa: list[float]):
+    loc = torch.nn.functional.normalize(random(len(kappa), dimensions, seed=3), dim=-1)
+    return law(loc, torch.tensor(kappa, dtype=F64))
+
+
+def area_elements(dimensions: int, steps: int = 200) -> tuple[Tensor, Tensor]:
+    """Points of the sphere in 2 or 3 dimensions, and the area that each stands for."""
+    around = torch.arange(2 * steps, dtype=F64) * math.pi / steps
+    if dimensions == 2:
+        return torch.stack([around.cos(), around.sin()], 1), torch.full_like(around, math.pi / steps)
+    nodes, weights = (torch.from_numpy(a) for a in np.polynomial.legendre.leggauss(steps))
+    t, phi = (m.flatten() for m in torch.meshgrid(nodes, around, indexing="ij"))
+    across = (1 - t**2).sqrt()
+    area = weights[:, None].expand(-1, 2 * steps).flatten() * math.pi / steps
+    return torch.stack([t, across * phi.cos(), across * phi.sin()], 1), area
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+@pytest.mark.parametrize("law", AXIAL)
+def test_laws_of_directions_integrate_to_one_over_the_sphere(law, dimensions):
+    points, area = area_elements(dimensions)
+    q = axial(law, dimensions, [0.5, 4.0, 30.0])
+    mass = (q.log_prob(points[:, None]).exp() * area[:, None]).sum(0)
+    torch.testing.assert_close(mass, torch.ones(3, dtype=F64), rtol=1e-4, atol=0)
+    p = UniformSphere(torch.zeros(dimensions, dtype=F64))
+    assert (p.log_prob(points).exp() * area).sum().item() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("dimensions", [2, 3, 7])
+@pytest.mark.parametrize("law", AXIAL)
+def test_draws_of_directions_match_their_density(law, dimensions):
+    """They are unit vectors; their coordinates have the deviations that are told, their heights the density's law."""
+    q = axial(law, dimensions, [0.7, 6.0, 60.0])
+    z = drawn(q, 20_000)
+    torch.testing.assert_close(z.norm(dim=-1), torch.ones(20_000, 3, dtype=F64))
+    torch.testing.assert_close(z.std(0), q.stddev, rtol=0.04, atol=0)
+    angle = torch.linspace(1e-9, math.pi - 1e-9, 4001, dtype=F64)
+    for i in range(3):
+        t = (z[:, i] * q.loc[i]).sum(-1)
+        along = q.loc[i] * angle.cos()[:, None] + _across(q.loc[i]) * angle.sin()[:, None]
+        density = torch.exp(q.log_prob(along[:, None])[:, i]) * angle.sin() ** (dimensions - 2)
+        total = torch.cumulative_trapezoid(density, angle)
+        cdf = torch.cat([torch.zeros(1, dtype=F64), total]) / total[-1]
+        found = torch.acos(t.clamp(-1, 1)).numpy()
+        result = stats.kstest(found[:4000], lambda a, cdf=cdf: np.interp(a, angle.numpy(), cdf.numpy()))
+        assert result.pvalue > 1e-3
+
+
+def _across(axis: Tensor) -> Tensor:
+    """A unit vector at a right angle to ``axis``."""
+    other = torch.zeros_like(axis)
+    other[axis.abs().argmin()] = 1
+    return torch.nn.functional.normalize(other - (other * axis).sum() * axis, dim=0)
+
+
+@pytest.mark.parametrize("dimensions", [2, 3, 10])
+@pytest.mark.parametrize("law", AXIAL)
+def test_the_rate_of_directions_is_what_their_draws_say(law, dimensions):
+    q, p = axial(law, dimensions, [0.5, 5.0, 50.0]), UniformSphere(torch.zeros(dimensions, dtype=F64))
+    z = drawn(q, 20_000)
+    each = q.log_prob(z) - p.log_prob(z)
+    exact = divergence(q, p, z)[0]
+    assert ((exact - each.mean(0)).abs() < 4 * each.std(0) / 20_000**0.5).all()
+
+
+@pytest.mark.parametrize("dimensions", [2, 3, 10])
+@pytest.mark.parametrize("law", AXIAL)
+def test_draws_carry_the_gradient_of_their_mean_to_the_concentration(law, dimensions):
+    """The mean height is known in closed form; so is its slope, which the draws must agree with."""
+    q = axial(law, dimensions, [0.5, 5.0, 50.0])
+    q.concentration.requires_grad_()
+    (expected,) = torch.autograd.grad(q._moments()[0].sum(), q.concentration)
+    kappa = q.concentration.detach().expand(20_000, 3).clone().requires_grad_()
+    each = law(q.loc.expand(20_000, 3, -1), kappa)
+    t = (drawn(each, 1)[0] * q.loc).sum(-1)
+    (slopes,) = torch.autograd.grad(t.sum(), kappa)
+    assert ((slopes.mean(0) - expected).abs() < 4.5 * slopes.std(0) / 20_000**0.5).all()
+
+
+@pytest.mark.parametrize("order", [0.0, 0.5, 1.0, 4.0, 19.0, 40.0])
+def test_bessel_functions_agree_with_scipys(order):
+    x = torch.tensor([1e-3, 0.1, 1.0, 10.0, 300.0, 1e4], dtype=F64, requires_grad=True)
+    log_i, ratio = log_bessel(order, x)
+    expected = np.log(special.ive(order, x.detach().numpy())) + x.detach().numpy()
+    known = np.isfinite(expected)  # scipy's underflows where the argument is small and the order large
+    np.testing.assert_allclose(log_i.detach().numpy()[known], expected[known], rtol=1e-7, atol=2e-7)
+    (slope,) = torch.autograd.grad(log_i.sum(), x)
+    torch.testing.assert_close(slope, ratio + order / x, rtol=1e-5, atol=1e-7)  # DLMF 10.29.2
+
+
+# ---------------------------------------------------------------- the ball
+
+
+@pytest.mark.parametrize("curvature", [1.0, 0.5])
+def test_the_wrapped_normal_integrates_to_one_over_hyperbolic_volume(curvature):
+    ball = Ball(curvature)
+    q = WrappedNormal(ball, torch.tensor([0.3, -0.2], dtype=F64), torch.tensor([0.5, 0.8], dtype=F64))
+    edge = curvature**-0.5
+    points, volume = grid(-edge, edge, 1001, 2)
+    points = points[points.norm(dim=-1) < edge * (1 - 1e-6)]
+    mass = (q.log_prob(points).exp() * ball.factor(points).squeeze(-1) ** 2).sum() * volume
+    assert mass.item() == pytest.approx(1, abs=2e-3)
+
+
+@pytest.mark.parametrize("dimensions", [2, 5])
+def test_draws_of_the_wrapped_normal_are_steps_of_its_deviations(dimensions):
+    ball = Ball()
+    loc = torch.full((dimensions,), 0.3, dtype=F64)
+    scale = 0.3 + random(dimensions).sigmoid()
+    q = WrappedNormal(ball, loc, scale)
+    z = drawn(q, 20_000)
+    steps = ball.factor(loc) * ball.log(loc, z)
+    assert (steps.mean(0).abs() < 4.5 * scale / 20_000**0.5).all()
+    torch.testing.assert_close(steps.std(0), scale, rtol=0.03, atol=0)
+    # Importance weights against another law average to one: the densities are over one and the same volume.
+    other = WrappedNormal(ball, loc * 0.5, scale * 1.3)
+    z = drawn(other, 20_000)
+    weight = (q.log_prob(z) - other.log_prob(z)).exp()
+    assert abs(weight.mean().item() - 1) < 4.5 * weight.std().item() / 20_000**0.5
+
+
+def test_small_spaces_are_flat():
+    """A narrow wrapped normal's rate from a wide one is the plane's, with lengths twice the coordinates."""
+    ball, z = Ball(), torch.zeros(1, 2, dtype=F64)
+    scale = torch.full((1, 2), 1e-3, dtype=F64)
+    q, p = WrappedNormal(ball, z, scale), WrappedNormal(ball, z, 2 * scale)
+    draws = drawn(q, 4000)
+    flat = divergence(normal(z, scale), normal(z, 2 * scale), draws)[0, 0]
+    each = (q.log_prob(draws) - p.log_prob(draws)).flatten()
+    assert abs(each.mean() - flat) < 4 * each.std() / 4000**0.5
+    torch.testing.assert_close(q.stddev, scale / 2)
+
+
+# ---------------------------------------------------------------- choices, and spaces side by side
+
+
+def test_choices_sum_to_one_and_are_drawn_as_often_as_they_should():
+    q = OneHot(random(2, 3), temperature=0.7)
+    states = torch.eye(3, dtype=F64)
+    every = torch.stack([torch.cat([a, b]) for a in states for b in states])
+    assert q.log_prob(every).exp().sum().item() == pytest.approx(1)
+    z = drawn(q, 20_000)
+    assert set(z.unique().tolist()) == {0.0, 1.0}
+    assert ((z.mean(0) - q.mean).abs() < 4.5 * q.stddev / 20_000**0.5).all()
+
+
+def test_the_rate_of_choices_is_what_they_say_in_sum():
+    q, p = OneHot(random(2, 3), 0.7), OneHot(torch.zeros(2, 3, dtype=F64), 0.7)
+    states = torch.eye(3, dtype=F64)
+    every = torch.stack([torch.cat([a, b]) for a in states for b in states])
+    expected = (q.log_prob(every).exp() * (q.log_prob(every) - p.log_prob(every))).sum()
+    torch.testing.assert_close(divergence(q, p, every[:, None])[0, 0], expected)
+
+
+def test_a_relaxed_choice_integrates_to_one_over_the_simplex():
+    law = Concrete(random(1, 3), temperature=0.9)
+    nodes, weights = (torch.from_numpy(a) for a in np.polynomial.legendre.leggauss(400))
+    u, w = 0.5 * (1 + nodes), 0.5 * weights
+    u, w = u**3, w * 3 * (0.5 * (1 + nodes)) ** 2  # finer towards the corners, where the density is steep
+    first, rest = torch.meshgrid(u, u, indexing="ij")
+    y = torch.stack([first, (1 - first) * rest, (1 - first) * (1 - rest)], -1)
+    mass = (law.log_prob(y).exp() * (1 - first) * w[:, None] * w).sum()
+    assert mass.item() == pytest.approx(1, abs=5e-3)
+
+
+def test_the_largest_of_a_relaxed_draw_is_the_choice():
+    law = Concrete(random(2, 3), temperature=0.7)
+    z = drawn(law, 20_000).unflatten(-1, (2, 3))
+    torch.testing.assert_close(z.sum(-1), torch.ones(20_000, 2, dtype=F64))
+    largest = torch.nn.functional.one_hot(z.argmax(-1), 3).double().mean(0).flatten()
+    assert ((largest - law.mean).abs() < 4.5 * law.stddev / 20_000**0.5).all()
+
+
+def test_choices_carry_gradients_to_their_logits():
+    for law in (OneHot, Concrete):
+        logits = random(4, 2, 3).requires_grad_()
+        (drawn(law(logits, 0.7), 5) * random(6)).sum().backward()
+        assert logits.grad.abs().min() > 0
+
+
+def test_spaces_side_by_side_are_independent():
+    q = Joint([some_normals(batch=2), OneHot(random(2, 1, 3), 0.7)])
+    p = Joint([normal(torch.zeros(3, dtype=F64), torch.ones(3, dtype=F64)),
+               OneHot(torch.zeros(1, 3, dtype=F64), 0.7)])  # fmt: skip
+    z = drawn(q, 20_000)
+    assert q.mean.shape == q.stddev.shape == (2, 6)
+    assert z.shape == (20_000, 2, 6)
+    torch.testing.assert_close(
+        q.log_prob(z), q.parts[0].log_prob(z[..., :3]) + q.parts[1].log_prob(z[..., 3:])
+    )
+    each = q.log_prob(z) - p.log_prob(z)
+    assert ((divergence(q, p, z)[0] - each.mean(0)).abs() < 4 * each.std(0) / 20_000**0.5).all()
+
+
+# ---------------------------------------------------------------- flows
+
+
+class Sinh:
+    """z = sinh(u): invertible, with a slope that is cosh(u); zuko's interface, written out."""
+
+    def __init__(self, inverse: bool = False):
+        self.inverse = inverse
+
+    @property
+    def inv(self):
+        return Sinh(not self.inverse)
+
+    def call_and_ladj(self, x):
+        if self.inverse:
+            return torch.asinh(x), -0.5 * torch.log1p(x**2).sum(-1)
+        return torch.sinh(x), torch.cosh(x).log().sum(-1)
+
+
+def test_a_flow_is_a_change_of_variables():
+    """z = sinh(u) of a normal u integrates to one, and the density of its own draws is that of the same points."""
+    q = Flowed(torch.tensor([0.2], dtype=F64), torch.tensor([0.4], dtype=F64), Sinh())
+    points, volume = grid(-40, 40, 200_001, 1)
+    assert (q.log_prob(points).exp().sum() * volume).item() == pytest.approx(1, abs=1e-5)
+    z = drawn(q, 5000)
+    torch.testing.assert_close(q.log_prob(z), q.log_prob(z.clone()))
+    # E sinh(u) = e^(σ²/2)·sinh(μ)
+    assert q.mean.item() == pytest.approx(math.exp(0.08) * math.sinh(0.2), rel=0.02)
+    assert abs(z.mean() - q.mean) < 4.5 * z.std() / 5000**0.5
+    assert q.stddev.item() == pytest.approx(z.std().item(), rel=0.06)

@@ -1,0 +1,50 @@
+"""Distributions as torch has them, built for this use, those that torch lacks, and the divergence between two.
+
+Torch's own classes serve: `Independent` sums ``log_prob`` over an event, `kl_divergence` knows the closed forms,
+and `closed_form` adds one. Argument checks are switched off because they read every value back at every step; nothing
+here reads a value back or branches on one, so that a training step can be captured as a whole.
+"""
+
+from morphospace.distributions.ball import WrappedNormal
+from morphospace.distributions.base import Distribution, Law, closed_form, divergence
+from morphospace.distributions.discrete import Concrete, Joint, OneHot
+from morphospace.distributions.flows import Flowed, Map
+from morphospace.distributions.normals import Dirac, LowRankNormal, Mixture, full_normal, normal
+from morphospace.distributions.pixels import (
+    ContinuousBernoulli,
+    LevelCategorical,
+    LogisticMixture,
+    OptimalNormal,
+    image_bernoulli,
+    image_laplace,
+    image_normal,
+)
+from morphospace.distributions.sphere import PowerSpherical, UniformSphere, VonMisesFisher
+
+__all__ = [
+    "Concrete",
+    "ContinuousBernoulli",
+    "Dirac",
+    "Distribution",
+    "Flowed",
+    "Joint",
+    "Law",
+    "LevelCategorical",
+    "LogisticMixture",
+    "LowRankNormal",
+    "Map",
+    "Mixture",
+    "OneHot",
+    "OptimalNormal",
+    "PowerSpherical",
+    "UniformSphere",
+    "VonMisesFisher",
+    "WrappedNormal",
+    "closed_form",
+    "divergence",
+    "full_normal",
+    "image_bernoulli",
+    "image_laplace",
+    "image_normal",
+    "normal",
+]

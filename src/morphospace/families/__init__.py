@@ -1,0 +1,46 @@
+"""Families: parameters that a network puts out, turned into a distribution. A family knows no pixels' meaning."""
+
+from morphospace.families.base import Family, Likelihood
+from morphospace.families.likelihoods import (
+    Bernoulli,
+    ContinuousBernoulli,
+    Gaussian,
+    Laplace,
+    LevelCategorical,
+    LogisticMixture,
+    OptimalGaussian,
+    PixelGaussian,
+)
+from morphospace.families.posteriors import (
+    Beside,
+    Choices,
+    DiagonalNormal,
+    FlowNormal,
+    FullNormal,
+    Hyperbolic,
+    LowRankNormal,
+    Point,
+    Spherical,
+)
+
+__all__ = [
+    "Bernoulli",
+    "Beside",
+    "Choices",
+    "ContinuousBernoulli",
+    "DiagonalNormal",
+    "Family",
+    "FlowNormal",
+    "FullNormal",
+    "Gaussian",
+    "Hyperbolic",
+    "Laplace",
+    "LevelCategorical",
+    "Likelihood",
+    "LogisticMixture",
+    "LowRankNormal",
+    "OptimalGaussian",
+    "PixelGaussian",
+    "Point",
+    "Spherical",
+]

@@ -1,0 +1,66 @@
+"""What every family has, and what a likelihood declares of itself."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from morphospace.types import UsageError
+
+__all__ = ["Family", "Likelihood", "full"]
+
+
+class Family(nn.Module):
+    """Parameters -> distribution.
+
+    Attributes:
+        factor: how many parameters one value of the event needs; parameters of an image lie along the channels.
+        normalised: whether ``log_prob`` is the logarithm of a law that sums or integrates to one over its support. A
+            model with a family that is not has no likelihood.
+    """
+
+    factor: int = 1
+    normalised: bool = True
+
+    def outputs(self, values: int) -> int:
+        """How many parameters a network puts out for an event of so many values."""
+        return self.factor * values
+
+
+class Likelihood(Family):
+    """Parameters -> p(x given z).
+
+    Attributes:
+        support: the pixel values over which ``log_prob`` sums or integrates to one: "binary" {0, 1}, "levels"
+            {0, 1/255, …, 1}, "unit" the interval [0, 1], or "real" the line. Only "levels" gives bits per dimension of
+            8-bit images.
+        takes: the kinds of images that it can be asked about: "binary", of black and white alone, and "grey", all
+            others (colours too). A density has no upper limit on binary images: it would grow without end as σ shrinks.
+    """
+
+    support: Literal["binary", "levels", "unit", "real"] = "real"
+    takes: tuple[Literal["binary", "grey"], ...] = ("binary", "grey")
+
+    def data(self, x: Tensor) -> Tensor:
+        """What the model sees in place of images ``x``: themselves, or with noise by torch's current generator."""
+        return x
+
+    def require(self, x: Tensor) -> None:
+        """Refuse images that this law is not of; ``x`` is a sample of those to be learned from.
+
+        Raises:
+            UsageError: with the recipes that suit them.
+        """
+        kind: Literal["binary", "grey"] = "binary" if bool(((x == 0) | (x == 1)).all()) else "grey"
+        if kind not in self.takes:
+            raise UsageError(
+                f"these images are {kind}: every pixel is black or white. {type(self).__name__} is a density, which "
+                "grows without limit on them and measures nothing; use a recipe with Bernoulli pixels, such as 'vae'"
+            )
+
+
+def full(h: Tensor) -> Tensor:
+    """Probabilities are computed in float32 at least, whatever precision the network ran in."""
+    return h.float() if h.dtype in (torch.bfloat16, torch.float16) else h

@@ -86,14 +86,17 @@ def test_the_probe_leaves_everything_as_it_was(parts, x):
     assert all(c.dtype == torch.float32 for c in networks(parts.model))
 
 
-def test_networks_compute_in_bfloat16_and_probabilities_in_float32(parts, x):
+def test_networks_compute_in_bfloat16_and_what_touches_latents_in_float32(parts, x):
     set_precision(parts.model, "bfloat16")
-    seen = []
-    for c in networks(parts.model):
-        c.network.register_forward_hook(lambda _m, _i, out: seen.append(out.dtype))
+    seen = {"Precise": set(), "Linear": set(), "Conv2d": set()}
+    for layer in parts.model.modules():
+        if type(layer).__name__ in seen:
+            layer.register_forward_hook(lambda m, _i, out: seen[type(m).__name__].add(out.dtype))
     trace = parts.model.trace(x)
-    assert seen == [torch.bfloat16, torch.bfloat16]
+    assert seen == {"Precise": {torch.float32}, "Linear": {torch.bfloat16}, "Conv2d": {torch.bfloat16}}
     assert {trace.z.dtype, trace.distortion.dtype, trace.rate.dtype} == {torch.float32}
+    encoder, decoder = parts.model.encoder.network, parts.model.decoder.network
+    assert type(encoder.heads).__name__ == type(decoder.stem[0]).__name__ == "Precise"
     (trace.distortion + trace.rate).mean().backward()
     assert {p.grad.dtype for p in parts.model.parameters()} == {torch.float32}
 

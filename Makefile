@@ -58,7 +58,7 @@ bench: $(VENV)/.installed-bench ## measure beside Keras, PyTorch and pythae, and
 bench-quick: $(VENV)/.installed-bench ## the same in ten minutes, printed and not kept
 	$(BIN)/python -m benchmarks.run --plan quick
 
-bench-tiny: $(VENV)/.installed-bench ## show that the measurements run (about a minute; its figures mean nothing)
+bench-tiny: $(VENV)/.installed-bench ## show that the measurements run (its figures mean nothing)
 	$(BIN)/python -m benchmarks.run --plan tiny
 
 test: dev ## pass the tests

@@ -126,7 +126,7 @@ PLANS = {
         default_epochs=1,
         curves=(),
     ),
-    # Ends in about a minute: shows that everything runs, and nothing about speed.
+    # Ends in a minute or three: shows that everything runs, and nothing about speed.
     "tiny": Plan(
         name="tiny",
         source={"source": "garments", "count": 1300},

@@ -4,7 +4,7 @@
     python -m benchmarks.run --only throughput                   # one part, and its file
     python -m benchmarks.run --only time-to-elbo --subject keras # one subject's curve; the others' stay as they are
     python -m benchmarks.run --plan quick                        # ten minutes; prints its tables
-    python -m benchmarks.run --plan tiny                         # a minute; shows that it runs
+    python -m benchmarks.run --plan tiny                         # minutes; shows that it runs
 
 Each part writes a file of its own name: the full plan's into ``benchmarks/results``, the others' into
 ``runs/bench-PLAN``. ``python -m benchmarks.table`` makes the tables of the texts from the former.
@@ -59,6 +59,9 @@ def main(arguments: list[str] | None = None) -> None:
     plan = PLANS[given.plan]
     folder = given.out or (RESULTS if plan.name == "full" else ROOT / "runs" / f"bench-{plan.name}")
     folder.mkdir(parents=True, exist_ok=True)
+    known = [name for name, _ in plan.curves]
+    if not set(given.subject) <= set(known):
+        parser.error(f"the plan '{plan.name}' has curves of {', '.join(dict.fromkeys(known)) or 'nobody'}")
     plan = replace(plan, folder=folder, only=tuple(given.subject))
     for name in given.only or PARTS:
         run_part(name, plan)

@@ -7,7 +7,7 @@ random in it, the posterior's log-variance is `LOG_VARIANCE` for every image: it
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -73,22 +73,45 @@ def decoder_layers() -> list[Layer]:
     ]
 
 
-def torch_weights() -> dict[str, dict[str, NDArray[np.float32]]]:
-    """The same weights as state dictionaries of networks in torch, where both heads are one layer."""
+def torch_weights(*, mirrored: bool = False) -> dict[str, dict[str, NDArray[np.float32]]]:
+    """The same weights as state dictionaries of networks in torch, where both heads are one layer.
+
+    Args:
+        mirrored: for a network that sees and makes pictures turned round, last row and last column first.
+    """
     found: dict[str, dict[str, NDArray[np.float32]]] = {}
     for half, layers in (("encoder", encoder_layers()), ("decoder", decoder_layers())):
         state = found[half] = {}
-        for layer in layers:
+        for layer in map(_mirrored, layers) if mirrored else layers:
             axes = (1, 0) if layer.kind == "dense" else (3, 2, 0, 1)
             for name, value in (("weight", layer.kernel.transpose(axes)), ("bias", layer.bias)):
                 key = f"{layer.name}.{name}"
-                state[key] = np.concatenate([state[key], value]) if key in state else value
+                state[key] = np.concatenate([state[key], value]) if key in state else np.ascontiguousarray(value)
     return found
+
+
+def _mirrored(layer: Layer) -> Layer:
+    """A layer that does to pictures turned round what ``layer`` does to them as they are."""
+    if layer.kind != "dense":
+        return replace(layer, kernel=layer.kernel[::-1, ::-1])
+    if layer.name == "dense1":  # from the encoder's grid of 10×10 places with 64 channels
+        return replace(
+            layer, kernel=layer.kernel.reshape(10, 10, 64, -1)[::-1, ::-1].reshape(layer.kernel.shape)
+        )
+    if layer.name == "dense":  # to the decoder's grid of 7×7 places with 128 channels
+        kernel, bias = (
+            values.reshape(-1, 7, 7, 128)[:, ::-1, ::-1].reshape(values.shape)
+            for values in (layer.kernel, layer.bias)
+        )
+        return replace(layer, kernel=kernel, bias=bias)
+    return layer
 
 
 def _layer(draw: np.random.Generator, name: str, kind: Kind, *shape: int) -> Layer:
     """Weights large enough that every layer matters to the loss, and a bias that is not nought."""
-    taps = int(np.prod(shape[:-2]))
+    taps = float(np.prod(shape[:-2]))
+    if kind == "conv_transpose":
+        taps /= 4  # of a stride of two, a quarter meets each pixel
     fan_in = taps * shape[-1 if kind == "conv_transpose" else -2]
     outputs = shape[-2 if kind == "conv_transpose" else -1]
     kernel = draw.normal(0, (2 / fan_in) ** 0.5, shape).astype(np.float32)

@@ -40,20 +40,22 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """The study's decoder: (N, 2) -> logits (N, 1, 28, 28). The last row and column go, as in TensorFlow's ``same``."""
+    """The study's decoder: (N, 2) -> logits (N, 1, 28, 28), the usual way in torch.
+
+    ``padding=1, output_padding=1`` drops the first row and column of a transposed convolution, where TensorFlow's
+    ``same`` drops the last: this is the study's network for pictures turned round. Cropping by hand would cost copies.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.dense = nn.Linear(2, 7 * 7 * 128)
-        self.deconv1 = nn.ConvTranspose2d(128, 128, 3, stride=2)
-        self.deconv2 = nn.ConvTranspose2d(128, 32, 3, stride=2)
+        self.deconv1 = nn.ConvTranspose2d(128, 128, 3, stride=2, padding=1, output_padding=1)
+        self.deconv2 = nn.ConvTranspose2d(128, 32, 3, stride=2, padding=1, output_padding=1)
         self.deconv3 = nn.ConvTranspose2d(32, 1, 3, padding=1)
 
     def forward(self, z: Tensor) -> Tensor:
         h = F.relu(self.dense(z)).reshape(-1, 7, 7, 128).permute(0, 3, 1, 2)
-        h = F.relu(self.deconv1(h)[..., :-1, :-1])
-        h = F.relu(self.deconv2(h)[..., :-1, :-1])
-        logits: Tensor = self.deconv3(h)
+        logits: Tensor = self.deconv3(F.relu(self.deconv2(F.relu(self.deconv1(h)))))
         return logits
 
 
@@ -69,8 +71,8 @@ def loss_of(encoder: Encoder, decoder: Decoder, x: Tensor, *, rough: bool = Fals
 
 
 def load_weights(encoder: nn.Module, decoder: nn.Module) -> None:
-    """Give both the weights that all subjects are compared with."""
-    for network, state in zip((encoder, decoder), torch_weights().values(), strict=True):
+    """Give both the weights that all subjects are compared with, for pictures that are turned round."""
+    for network, state in zip((encoder, decoder), torch_weights(mirrored=True).values(), strict=True):
         network.load_state_dict({name: torch.tensor(value) for name, value in state.items()})
 
 
@@ -128,7 +130,7 @@ def _check(x: Tensor, *, rough: bool) -> float:
     encoder, decoder = Encoder(), Decoder()
     load_weights(encoder, decoder)
     with torch.no_grad():
-        return float(loss_of(encoder, decoder, x, rough=rough))
+        return float(loss_of(encoder, decoder, x.flip(2, 3), rough=rough))
 
 
 def flops_per_image() -> float:

@@ -195,9 +195,23 @@ def test_a_second_run_needs_overwrite(call, run):
     assert json.loads(call("info", run, "--json")[1])["seed"] == 1
 
 
-def test_recipes_are_listed_and_shown(call):
-    assert "beta-vae" in call("recipes")[1]
+def test_recipes_are_listed_by_theme_and_shown(call):
+    listed = call("recipes")[1]
+    assert listed.index("basic:") < listed.index("  beta-vae ") < listed.index("disentangling:")
+    assert listed.index("disentangling:") < listed.index("  beta-tc ")
+    assert "vae" in json.loads(call("recipes", "--json")[1])["basic"]
     assert "Kingma" in call("recipes", "vae")[1]
+
+
+def test_a_run_says_what_to_cite(call, run):
+    said = call("cite", run)[1]
+    assert [line for line in said.splitlines() if line.startswith("@")] == [
+        "@software{morphospace,",
+        "@inproceedings{kingma2014auto,",
+        "@misc{jordan2024muon,",
+        "@inproceedings{loshchilov2019decoupled,",
+    ]
+    assert json.loads(call("cite", run, "--json")[1])["bibtex"][1].startswith("@inproceedings{kingma2014auto,")
 
 
 def test_recipe_arguments_by_set(call, tmp_path):
@@ -235,6 +249,7 @@ OPTIONS = {
     "decode": "out json",
     "encode": "out data-root strict json",
     "recipes": "json",
+    "cite": "json",
 }
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import signal
-from dataclasses import replace
 
 import pytest
 import torch
@@ -102,7 +101,7 @@ def test_extra_terms_are_named_by_their_function_or_class():
     assert list(Objective((1, spread), (1, Critic(2)), distortion=1).terms) == [
         "distortion",
         "spread",
-        "Critic",
+        "critic",
     ]
 
 
@@ -290,7 +289,7 @@ def test_a_bound_of_five_draws_gets_five(images, register):
     run = loop_of(importance_weighted, images)
     with torch.random.fork_rng():
         run.update()
-    assert run.objective.terms["Bound"].seen == [5]
+    assert run.objective.terms["bound"].seen == [5]
 
 
 def test_a_critic_learns_and_the_model_does_not_learn_from_its_lesson(images, register):
@@ -305,7 +304,7 @@ def test_a_critic_learns_and_the_model_does_not_learn_from_its_lesson(images, re
         torch.equal(a, b) for a, b in zip(run.model.parameters(), without.model.parameters(), strict=True)
     )
     assert not any(torch.equal(a, b) for a, b in zip(before, run.critics, strict=True))
-    assert [int(r.objective.terms["Critic"].lessons) for r in (run, without)] == [1, 0]
+    assert [int(r.objective.terms["critic"].lessons) for r in (run, without)] == [1, 0]
 
 
 def test_the_critic_descends_its_own_loss_and_not_the_models(images, register):
@@ -316,7 +315,7 @@ def test_the_critic_descends_its_own_loss_and_not_the_models(images, register):
         # The same lesson by hand: same images, same noise, on the weights as they were before the step.
         torch.manual_seed(seed_of(0, "noise", 0))
         trace = again.model.trace(again.feed(again.order(0)), 1)
-        expected = torch.autograd.grad(again.objective.terms["Critic"].critic_loss(trace), again.critics)
+        expected = torch.autograd.grad(again.objective.terms["critic"].critic_loss(trace), again.critics)
     for weight, want in zip(run.critics, expected, strict=True):
         torch.testing.assert_close(weight.grad, want, rtol=1e-4, atol=1e-6)
 
@@ -327,7 +326,7 @@ def test_a_critic_is_checkpointed_with_its_optimizer(images, register, tmp_path)
         fit(recipe, images, out=tmp_path / "run", progress=stop_at(5))
     tensors, record = checkpoint.load_newest(tmp_path / "run" / "checkpoints")
     assert record["step"] == 5
-    assert tensors["objective.parts.Critic.lessons"] == 5
+    assert tensors["objective.parts.critic.lessons"] == 5
     assert sum(name.startswith("critics.") for name in tensors) == 3 * 4  # step and two moments of each
 
 
@@ -372,6 +371,6 @@ def test_a_term_beside_the_elbo_does_not_change_what_is_called_distortion(images
     """An objective without a rate still logs it: the ELBO of any run can be read from its metrics."""
     fit(register(importance_weighted)(images.spec), images, out=tmp_path / "run")
     line = lines(tmp_path / "run")[0]
-    assert set(line["terms"]) == {"Bound"}
+    assert set(line["terms"]) == {"bound"}
     # One draw's expectation, beside the tighter bound of five.
-    assert line["terms"]["Bound"] < line["distortion"] + line["rate"]
+    assert line["terms"]["bound"] < line["distortion"] + line["rate"]

@@ -300,11 +300,32 @@ def recipes(name: str | None = None, /, *, json: Json = False) -> None:
         page = registry.page(name)
         _say({"name": name, "page": page}, [page], json)
         return
-    first = {known: registry.page(known).splitlines()[0] for known in registry.names()}
-    _say(first, [f"{known:12} {line}" for known, line in first.items()], json)
+    first = {
+        theme: {known: registry.page(known).splitlines()[0] for known in found}
+        for theme, found in registry.themes().items()
+    }
+    width = max(len(known) for found in first.values() for known in found)
+    lines = []
+    for theme, found in first.items():
+        lines += ["", f"{theme}:", *(f"  {known:{width}}  {line}" for known, line in found.items())]
+    _say(first, lines[1:], json)
 
 
-VERBS = (train, report, info, morph, sample, encode, decode, recipes)
+def cite(run: Path, /, *, json: Json = False) -> None:
+    """Print the BibTeX of what a run used: the recipe's papers, the optimizer's, the images', and this package.
+
+    Args:
+        run: the run's folder.
+        json: print as JSON.
+    """
+    from morphospace.references import cited_by
+    from morphospace.training.config import read_config
+
+    found = cited_by(read_config(run))
+    _say({"bibtex": found}, ["\n".join(found).rstrip()], json)
+
+
+VERBS = (train, report, info, morph, sample, encode, decode, recipes, cite)
 
 
 # ---------------------------------------------------------------- what the verbs share

@@ -8,17 +8,58 @@ methods lie in one module for each theme; `themes` lists them so.
 """
 
 from morphospace.recipes.basic import beta_vae, reference, vae
+from morphospace.recipes.bounds import (
+    capacity,
+    ciwae,
+    cyclical,
+    dreg,
+    free_bits,
+    free_nats,
+    iwae,
+    miwae,
+    piwae,
+    sticking_the_landing,
+)
+from morphospace.recipes.disentangling import beta_tc, dip_i, dip_ii, factor_vae
+from morphospace.recipes.matching import aae, info_vae, sliced_wasserstein, wae_gan, wae_mmd
+from morphospace.recipes.perceptual import perceptual, vae_gan
 from morphospace.recipes.registry import Parts, Recipe, get, names, page, recipe, themes
+from morphospace.recipes.regularised import ae, rae_gp, rae_l2, rae_sn
 
 __all__ = [
     "Parts",
     "Recipe",
+    "aae",
+    "ae",
+    "beta_tc",
     "beta_vae",
+    "capacity",
+    "ciwae",
+    "cyclical",
+    "dip_i",
+    "dip_ii",
+    "dreg",
+    "factor_vae",
+    "free_bits",
+    "free_nats",
     "get",
+    "info_vae",
+    "iwae",
+    "miwae",
     "names",
     "page",
+    "perceptual",
+    "piwae",
+    "rae_gp",
+    "rae_l2",
+    "rae_sn",
     "recipe",
     "reference",
+    "sliced_wasserstein",
+    "sticking_the_landing",
     "themes",
     "vae",
+    "vae_gan",
+    "wae_gan",
+    "wae_mmd",
 ]

@@ -52,7 +52,9 @@ def beta_vae(
         warmup: the part of the run over which the weight grows from 0 to β (Bowman et al. 2016, arXiv:1511.06349).
 
     References:
-        Higgins et al. (2017), β-VAE: Learning Basic Visual Concepts with a Constrained Variational Framework, ICLR.
+        Higgins et al. (2017), β-VAE: Learning Basic Visual Concepts with a Constrained Variational Framework, ICLR,
+        openreview.net/forum?id=Sy2fzU9gl.
+        Bowman et al. (2016), Generating Sentences from a Continuous Space, arXiv:1511.06349.
     """
     return beta_parts(spec, latent, size, beta, warmup)
 
@@ -68,7 +70,8 @@ def reference(spec: ImageSpec, latent: int = 2) -> Parts:
         latent: dimensions of the space; the study used 2.
 
     References:
-        Kingma & Welling (2014), arXiv:1312.6114; Kingma & Ba (2015), Adam, arXiv:1412.6980 (with Keras' ε = 1e-7).
+        Kingma & Welling (2014), Auto-Encoding Variational Bayes, arXiv:1312.6114.
+        Kingma & Ba (2015), Adam: A Method for Stochastic Optimization, arXiv:1412.6980 (here with Keras' ε = 1e-7).
     """
     require_reference_shape(spec)
     positive(latent=latent)

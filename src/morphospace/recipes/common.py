@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from morphospace.families import Bernoulli, DiagonalNormal, Family
+from morphospace.families import Bernoulli, DiagonalNormal, Family, Gaussian, Point
 from morphospace.model import VAE, Conditional
 from morphospace.networks import ConvDecoder, ConvEncoder
 from morphospace.networks import size as dial
@@ -15,7 +15,11 @@ from morphospace.recipes.registry import Parts
 from morphospace.settings import Settings
 from morphospace.types import ImageSpec, UsageError
 
-__all__ = ["conv_parts", "part_of_run", "positive"]
+__all__ = ["CRITIC_LR", "conv_parts", "part_of_run", "positive", "squared_error"]
+
+CRITIC_LR = 1e-3
+"""The highest learning rate beside a critic: WAE-GAN's (Tolstikhin et al. 2018, arXiv:1711.01558, appendix C). A critic
+is taught at the model's own, and at eight times this it runs away."""
 
 
 def conv_parts(
@@ -38,13 +42,18 @@ def conv_parts(
     likelihood = Bernoulli() if likelihood is None else likelihood
     return Parts(
         model=VAE(
-            encoder=Conditional(ConvEncoder(spec, posterior.factor * latent, width), posterior),
+            encoder=Conditional(ConvEncoder(spec, posterior.outputs(latent), width), posterior),
             decoder=Conditional(ConvDecoder(spec, latent, width, likelihood.factor), likelihood),
             prior=StandardNormal(latent) if prior is None else prior,
         ),
         objective=objective,
         settings=Settings(**{"lr": width.lr, "matrix_lr": width.matrix_lr, **settings}),
     )
+
+
+def squared_error() -> dict[str, Family]:
+    """Points for codes, and a distortion that is ‖x − x̂‖² and a constant: a normal of variance ½ for each pixel."""
+    return {"posterior": Point(), "likelihood": Gaussian(math.sqrt(0.5), learned=False, squash=True)}
 
 
 def positive(**values: float) -> None:

@@ -6,7 +6,8 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Concatenate, ParamSpec, get_type_hints
+from types import NoneType, UnionType
+from typing import Any, Concatenate, Literal, ParamSpec, Union, get_args, get_origin, get_type_hints
 
 import torch
 
@@ -29,6 +30,15 @@ class Parts:
     objective: Objective
     settings: Settings
 
+    @property
+    def unnormalised(self) -> str:
+        """Why a model trained so has no likelihood to speak of; empty where it has one."""
+        if not self.model.encoder.family.normalised:
+            return "its encoder gives points, which have no density"
+        if not self.model.decoder.family.normalised:
+            return "its decoder's law does not sum to one"
+        return self.objective.unnormalised
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -47,6 +57,11 @@ class Recipe:
     def settings(self) -> Settings:
         """How this recipe is trained by default."""
         return _on_paper(self.name, self.spec, self.arguments).settings
+
+    @property
+    def unnormalised(self) -> str:
+        """Why a model that this recipe trains has no likelihood to speak of; empty where it has one."""
+        return _on_paper(self.name, self.spec, self.arguments).unnormalised
 
 
 _FUNCTIONS: dict[str, Callable[..., Parts]] = {}
@@ -73,6 +88,7 @@ def recipe(
 
 def _on_paper(name: str, spec: ImageSpec, arguments: Mapping[str, Any]) -> Parts:
     """The parts without memory for their weights: cheap, and every check of shapes and arguments runs."""
+    _require_choices(name, arguments)
     with torch.device("meta"):
         return _FUNCTIONS[name](spec, **arguments)
 
@@ -123,11 +139,30 @@ def _function(name: str) -> Callable[..., Parts]:
     return _FUNCTIONS[name]
 
 
-def _read(recipe_name: str, argument: str, text: str, kind: type) -> Any:
+def _read(recipe_name: str, argument: str, text: str, kind: Any) -> Any:
     """A text as the type that the recipe's signature asks for."""
+    kinds = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+    if NoneType in kinds and text.lower() == "none":
+        return None
+    (kind,) = [each for each in kinds if each is not NoneType]
+    if get_origin(kind) is Literal:
+        return text  # what it may be is checked for values of every source
     try:
-        return kind(text)
-    except ValueError:
+        return _TRUTHS[text.lower()] if kind is bool else kind(text)
+    except (KeyError, ValueError):
+        expected = "true or false" if kind is bool else kind.__name__
         raise UsageError(
-            f"argument '{argument}' of the recipe '{recipe_name}' is '{text}'; expected {kind.__name__}"
+            f"argument '{argument}' of the recipe '{recipe_name}' is '{text}'; expected {expected}"
         ) from None
+
+
+_TRUTHS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
+def _require_choices(name: str, values: Mapping[str, Any]) -> None:
+    """Refuse a value that is not among those that the signature names."""
+    for argument, kind in get_type_hints(_FUNCTIONS[name]).items():
+        if get_origin(kind) is Literal and argument in values and values[argument] not in get_args(kind):
+            raise UnknownName(
+                f"{argument} of the recipe '{name}' called", str(values[argument]), get_args(kind)
+            )

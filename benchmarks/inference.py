@@ -30,7 +30,9 @@ def measure(plan: Plan) -> dict[str, Any]:
 
         rounds = take_turns(names, plan.rounds, turn)
         whole = take_turns(
-            names, max(1, plan.rounds // 3), lambda name, _: subjects[name].ask(do="encode", count=plan.encoded)
+            names,
+            max(1, plan.rounds // 3),
+            lambda name, _: subjects[name].ask(do="encode", count=plan.encoded),
         )
     speeds = {
         name: {d: [turn[d]["inputs"] / turn[d]["seconds"] for turn in rounds[name]] for d in DIRECTIONS}

@@ -86,7 +86,9 @@ def torch_weights(*, mirrored: bool = False) -> dict[str, dict[str, NDArray[np.f
             axes = (1, 0) if layer.kind == "dense" else (3, 2, 0, 1)
             for name, value in (("weight", layer.kernel.transpose(axes)), ("bias", layer.bias)):
                 key = f"{layer.name}.{name}"
-                state[key] = np.concatenate([state[key], value]) if key in state else np.ascontiguousarray(value)
+                state[key] = (
+                    np.concatenate([state[key], value]) if key in state else np.ascontiguousarray(value)
+                )
     return found
 
 

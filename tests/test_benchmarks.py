@@ -312,6 +312,18 @@ def test_half_an_hour_counts_only_with_the_default_settings():
     assert reached({"quality": {"lines": [line(253.1)]}})[row] == "**no**"
 
 
+def test_a_trial_of_the_gpu_harness_is_no_result():
+    rows = [i for i, bar in enumerate(table.BARS) if bar.what.startswith("one GPU")]
+    record = {
+        "tiny": False,
+        "device": "GPU",
+        "default": {"warm": {"seconds_to": {"257.5": 4.0}}},
+        "reference_epoch": {"as chosen": {"seconds": summary([0.2])}},
+    }
+    assert [reached({"gpu": record})[i] for i in rows] == ["yes", "**no**"]
+    assert [reached({"gpu": {**record, "tiny": True}})[i] for i in rows] == ["", ""]
+
+
 def test_a_level_that_keras_never_reached_is_compared_with_all_its_time():
     assert "less than 1/39" in table.bars(records(keras=None))
     assert "not reached" in table.summary_of(records(keras=None))

@@ -169,8 +169,10 @@ def time_to_elbo(record: Record) -> str:
             f"times the seconds that an epoch takes now. {where(record)}."
         )
     else:
-        dates = sorted({run["date"][:10] for run in record["runs"]})
-        how += f"Measured {where({**record, 'date': ' and '.join(dates)})}.{caution(record)}"
+        # Runs may be made one at a time, days apart.
+        dates = " and ".join(dict.fromkeys(run["date"][:10] for run in record["runs"]))
+        commits = " and ".join(dict.fromkeys(str(run["commit"]) for run in record["runs"]))
+        how += f"Measured {where({**record, 'date': dates, 'commit': commits})}.{caution(record)}"
     return how + "\n\n" + rows(["", *levels, "at the end"], lines)
 
 
@@ -248,6 +250,8 @@ def _fraction(records: Records) -> tuple[str, bool]:
 def _level(records: Records) -> tuple[str, bool]:
     subjects = records["time-to-elbo"]["subjects"]
     ours, keras = (subjects[name]["seconds_to"]["257.5"] for name in ("morphospace:vae", "keras"))
+    if ours is None:
+        return "not reached", False
     # Where Keras' run ends above the level, all its seconds were not enough.
     theirs = keras["median"] if keras else subjects["keras"]["end"]["seconds"]["median"]
     part, than = ours["median"] / theirs, "" if keras else "less than "

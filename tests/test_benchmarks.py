@@ -265,7 +265,7 @@ def test_a_spread_is_told_only_where_there_is_one():
 
 
 def records(
-    times: float = 2.0, fraction: float = 0.7, ours: float = 50.0, keras: float | None = 1900.0
+    times: float = 2.0, fraction: float = 0.7, ours: float | None = 50.0, keras: float | None = 1900.0
 ) -> table.Records:
     """Records of a full run, as far as the summary reads them."""
     stamp = {"plan": "full", "rounds": 3, **machine.describe()}
@@ -281,7 +281,10 @@ def records(
         "throughput": {**stamp, "subjects": {"keras": subject, "morphospace:reference": mine}},
         "time-to-elbo": {
             **stamp,
-            "runs": [{"date": "2026-01-02 03:04 UTC"}],
+            "runs": [
+                {"date": "2026-01-02 03:04 UTC", "commit": "abc"},
+                {"date": "2026-01-03 03:04 UTC", "commit": "abc"},
+            ],
             "subjects": {"keras": levels(keras), "morphospace:vae": levels(ours)},
         },
     }
@@ -296,6 +299,7 @@ def test_bars_that_are_reached_or_not():
     assert reached(records())[:3] == ["yes", "yes", "yes"]
     assert reached(records(times=1.79, fraction=0.64, ours=64))[:3] == ["**no**", "**no**", "**no**"]
     assert reached(records(ours=66, keras=19_000.0))[2] == "**no**"
+    assert reached(records(ours=None))[2] == "**no**"
 
 
 def test_half_an_hour_counts_only_with_the_default_settings():
@@ -341,6 +345,11 @@ def test_every_table_has_as_many_cells_as_columns():
     widths = {line.count("|") for line in lines}
     assert widths <= {4, 5}
     assert "**Morphospace**" in table.summary_of(records())
+
+
+def test_curves_of_several_days_say_so():
+    assert "Measured 2026-01-02 and 2026-01-03, " in table.summary_of(records())
+    assert "commit abc.\n" in table.summary_of(records())
 
 
 # ---------------------------------------------------------------- all of it, small

@@ -18,7 +18,7 @@ from morphospace.fitting import fit, refit
 from morphospace.model import VAE, Conditional, Trace
 from morphospace.networks import ConvDecoder, ConvEncoder
 from morphospace.networks import size as dial
-from morphospace.objective import Objective, Ramp, distortion, rate
+from morphospace.objective import Cycle, Objective, Ramp, Towards, distortion, rate
 from morphospace.priors import Prior, StandardNormal
 from morphospace.recipes import Parts
 from morphospace.seeds import seed_of
@@ -68,6 +68,50 @@ def test_a_ramp_goes_linearly_and_stays(done, weight):
 
 def test_a_ramp_over_nothing_is_at_its_end_at_once():
     assert Ramp(0.0, 2.0, until=0.0)(0.0) == 2.0
+
+
+@pytest.mark.parametrize(
+    ("done", "weight"),
+    [(0, 0), (0.0625, 1), (0.125, 2), (0.2, 2), (0.25, 0), (0.3125, 1), (0.74, 2), (0.875, 2), (1, 2)],
+)
+def test_a_cycle_climbs_stays_and_begins_anew(done, weight):
+    """Four cycles, each rising in its first half; the run ends at the top."""
+    assert Cycle(0.0, 2.0, cycles=4, rising=0.5)(done) == pytest.approx(weight)
+
+
+def test_one_cycle_is_a_ramp():
+    for done in (0.0, 0.1, 0.3, 0.7, 1.0):
+        assert Cycle(0.5, 2.0, cycles=1, rising=0.3)(done) == pytest.approx(Ramp(0.5, 2.0, until=0.3)(done))
+
+
+def test_a_term_may_be_held_at_a_level(trace):
+    """The loss is the distance from the level, on either side; the term itself stays raw."""
+    objective = Objective(distortion=1, rate=Towards(Ramp(0, 10, until=1), 3))
+    assert objective.weights(0.5) == {"distortion": 1, "rate": 3, "rate_target": 5}
+    assert objective.scheduled == {"rate_target"}
+    values = objective(trace)
+    assert values["rate"] == trace.rate.mean()
+    for level in (0.0, 1000.0):
+        total = objective.total(values, {"distortion": 1.0, "rate": 3.0, "rate_target": level})
+        torch.testing.assert_close(total, trace.distortion.mean() + 3 * abs(trace.rate.mean() - level))
+
+
+def test_a_level_and_its_strength_may_both_be_schedules():
+    objective = Objective(distortion=1, rate=Towards(lambda done: 8 * done, lambda done: 1 - done))
+    assert objective.scheduled == {"rate", "rate_target"}
+    assert objective.weights(0.25) == {"distortion": 1, "rate": 0.75, "rate_target": 2}
+
+
+def test_terms_say_why_there_is_no_likelihood_and_each_reason_once():
+    def blurred(trace: Trace) -> Tensor:
+        return trace.z.sum()
+
+    def smeared(trace: Trace) -> Tensor:
+        return trace.z.sum()
+
+    blurred.unnormalised = smeared.unnormalised = "it was blurred"
+    assert Objective((1, blurred), (1, smeared), distortion=1).unnormalised == "it was blurred"
+    assert Objective(distortion=1, rate=1).unnormalised == ""
 
 
 def test_schedules_are_functions_of_the_part_that_is_done():

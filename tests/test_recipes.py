@@ -56,7 +56,8 @@ def cases(specs: list[ImageSpec]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize(("name", "spec"), admitted(specs), ids=str)
 
 
-CASES = cases(SPECS)
+CASES = cases([SPECS[0], SPECS[-1]])
+"""The shapes that differ most, for what hangs on the method more than on the shape."""
 NAMES = pytest.mark.parametrize("name", recipes.names())
 
 
@@ -74,14 +75,14 @@ def _noise():
 # ---------------------------------------------------------------- every recipe and every shape
 
 
-@cases(SPECS + ODD_SPECS)
+@cases(SPECS)
 def test_every_weight_gets_a_gradient_and_every_shape_is_right(name, spec):
     parts = built(name, spec)
     parts.model.zero_grad()
-    trace = parts.model.trace(unit(make_images(8, spec.shape)), parts.objective.draws)
+    trace = parts.model.trace(unit(make_images(4, spec.shape)), parts.objective.draws)
     latent = trace.z.shape[-1]
-    assert trace.q.mean.shape == trace.q.stddev.shape == (8, latent)
-    assert trace.px.mean.shape == (parts.objective.draws, 8, *spec.shape)
+    assert trace.q.mean.shape == trace.q.stddev.shape == (4, latent)
+    assert trace.px.mean.shape == (parts.objective.draws, 4, *spec.shape)
     values = parts.objective(trace)
     assert all(value.shape == () and torch.isfinite(value) for value in values.values())
     assert all(value.dtype == torch.float32 for value in values.values())
@@ -94,7 +95,7 @@ def test_every_weight_gets_a_gradient_and_every_shape_is_right(name, spec):
             assert p.grad.abs().max() > 0, weight
 
 
-@CASES
+@cases([SPECS[0], SPECS[-1], *ODD_SPECS])
 @torch.no_grad()
 def test_rows_in_are_rows_out_in_order_and_images_are_images(name, spec):
     model = built(name, spec).model.eval()
@@ -131,8 +132,8 @@ def test_a_loss_does_not_depend_on_the_batch_size(name, spec):
     they draw numbers of their own, so they agree on average alone.
     """
     parts = built(name, spec)
-    trace = parts.model.eval().trace(unit(make_images(8, spec.shape)), parts.objective.draws)
-    halves = [part_of(parts.model, trace, rows) for rows in (slice(0, 4), slice(4, 8))]
+    trace = parts.model.eval().trace(unit(make_images(4, spec.shape)), parts.objective.draws)
+    halves = [part_of(parts.model, trace, rows) for rows in (slice(0, 2), slice(2, 4))]
     for called, term in parts.objective.terms.items():
         if not (getattr(term, "pools", False) or getattr(term, "random", False)):
             whole = term(trace)

@@ -109,7 +109,7 @@ class Towards:
     """In place of a weight: hold a term at a ``target`` by a loss of ``strength`` · |value − target|."""
 
     target: float | Schedule
-    strength: float
+    strength: float | Schedule
 
 
 Weight = float | Schedule | Towards

@@ -18,8 +18,8 @@ from morphospace.types import ImageSpec, UsageError
 __all__ = ["CRITIC_LR", "conv_parts", "part_of_run", "positive", "squared_error"]
 
 CRITIC_LR = 1e-3
-"""The highest learning rate beside a critic: WAE-GAN's (Tolstikhin et al. 2018, arXiv:1711.01558, appendix C). A critic
-is taught at the model's own, and at eight times this it runs away."""
+"""The highest learning rate beside a critic, which is taught at the model's own: that of the configuration for MNIST
+that Tolstikhin et al. (2018), arXiv:1711.01558, published with their code, where the critic has half of it."""
 
 
 def conv_parts(
@@ -51,7 +51,7 @@ def conv_parts(
     )
 
 
-def squared_error() -> dict[str, Family]:
+def squared_error() -> dict[str, Any]:
     """Points for codes, and a distortion that is ‖x − x̂‖² and a constant: a normal of variance ½ for each pixel."""
     return {"posterior": Point(), "likelihood": Gaussian(math.sqrt(0.5), learned=False, squash=True)}
 

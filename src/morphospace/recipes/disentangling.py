@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from morphospace import terms
-from morphospace.objective import Objective
+from morphospace.objective import Objective, Term
 from morphospace.recipes.common import CRITIC_LR, conv_parts, positive
 from morphospace.recipes.registry import Parts, recipe
 from morphospace.types import ImageSpec
@@ -40,13 +40,14 @@ def beta_tc(
         beta: the weight of the total correlation; 6 in the paper, for dSprites.
         alpha: the weight of the mutual information; 1 in the paper.
         gamma: the weight of the dimensions' divergences; 1 in the paper.
-        estimator: of q(z) from a batch, "stratified" or "weighted"; the second is the paper's own, and is biased.
+        estimator: of q(z) from a batch, "stratified" or "weighted"; the paper's main text takes the second, which is
+            biased.
 
     References:
         Chen et al. (2018), Isolating Sources of Disentanglement in Variational Autoencoders, arXiv:1802.04942.
     """
     positive(beta=beta, alpha=alpha, gamma=gamma)
-    parts = (
+    parts: tuple[tuple[float, Term], ...] = (
         (alpha - 1, terms.MutualInformation(estimator)),
         (beta - 1, terms.TotalCorrelation(estimator)),
         (gamma - 1, terms.DimensionWiseKl(estimator)),

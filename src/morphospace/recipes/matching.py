@@ -34,8 +34,8 @@ def info_vae(
         spec: the images' shape.
         latent: dimensions of the space.
         size: tiny, small, medium or large.
-        alpha: α; 0 in the paper's comparison.
-        weight: λ; 1000 in the paper's comparison, which brings the MMD to the scale of the distortion.
+        alpha: α, at most 1; 0 keeps the whole rate.
+        weight: λ; chosen as the paper says, so that the MMD comes to the scale of the distortion.
         kernel: of the MMD, "imq" or "rbf"; the paper's is Gaussian.
 
     References:
@@ -69,8 +69,8 @@ def wae_mmd(
         spec: the images' shape.
         latent: dimensions of the space.
         size: tiny, small, medium or large.
-        weight: of the MMD beside the squared error. The paper says 10 for MNIST; the code published with it multiplies
-            the squared error by 0.05, which makes it 200.
+        weight: of the MMD beside the squared error. The configuration for MNIST that was published with the paper has
+            10, and its code multiplies the squared error by 0.05, which makes it 200.
         kernel: "imq", the inverse multiquadratic of the paper, or "rbf", Gaussian; both of seven scales.
 
     References:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -35,7 +36,8 @@ class Critic(nn.Module):
 
     def critic_loss(self, trace: Trace) -> Float[Tensor, ""]:
         """The logistic loss of telling the two apart, nats; ln 2 if they cannot be told apart."""
-        first, second = (points.detach() for points in self.pair(trace))
+        with torch.no_grad():
+            first, second = (points.detach() for points in self.pair(trace))
         return (F.softplus(-self.log_ratio(first)) + F.softplus(self.log_ratio(second))).mean() / 2
 
 

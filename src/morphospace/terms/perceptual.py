@@ -73,8 +73,8 @@ class ImageCritic(Critic):
     @property
     def features(self) -> nn.Module:
         """The part of the critic whose output says what images have in common."""
-        features: nn.Module = self.network.features
-        return features
+        assert isinstance(self.network, _ImageJudge)
+        return self.network.features
 
     def pair(self, trace: Trace) -> tuple[Tensor, Tensor]:
         assert trace.decoder is not None

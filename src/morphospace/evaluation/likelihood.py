@@ -1,0 +1,157 @@
+"""How probable a space finds images: the ELBO, importance-weighted log p(x), and the exact one in two dimensions."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from morphospace.evaluation.quadrature import exact_log_likelihood
+from morphospace.evaluation.records import Figure, mean_over_images
+from morphospace.model import VAE
+from morphospace.seeds import seeded
+from morphospace.training.measure import chunk_size
+from morphospace.types import NumericalError, Progress, UsageError, silent
+
+__all__ = ["bits_per_dimension", "elbo", "importance_weighted", "measure_likelihood", "scale_of"]
+
+AT_ONCE = 25
+"""Draws of an image that are decoded together."""
+UNRELIABLE = 0.5
+"""Nats: with a larger standard error, the delta method's own premise (few weights do not decide the sum) fails."""
+
+
+def elbo(
+    model: VAE, x: Float[Tensor, "N C H W"], draws: int, seed: int, progress: Progress = silent
+) -> tuple[Float[np.ndarray, " N"], Float[np.ndarray, " N"]]:
+    """Distortion and rate of each image in nats, the mean over ``draws``; −ELBO is their sum."""
+    parts = []
+    size = chunk_size(x[0].numel(), draws)
+    for start in range(0, len(x), size):
+        with seeded(seed, "elbo", start), torch.inference_mode():
+            trace = model.trace(x[start : start + size], draws)
+            parts.append(torch.stack([trace.distortion.double().mean(0), trace.rate.double().mean(0)]).cpu())
+        progress("measuring the ELBO", min(start + size, len(x)), len(x))
+    distortion, rate = torch.cat(parts, 1).numpy()
+    return distortion, rate
+
+
+def importance_weighted(
+    model: VAE, x: Float[Tensor, "N C H W"], draws: int, seed: int, progress: Progress = silent
+) -> tuple[Float[np.ndarray, " N"], Float[np.ndarray, " N"]]:
+    """log p(x) of each image by importance weighting with exactly ``draws`` draws, and its standard error, in nats.
+
+    The estimate is a lower bound in expectation (Burda et al. 2016, arXiv:1509.00519, theorem 1); its bias is about
+    −½·error² for each image where the error is small.
+    """
+    if draws < 2:
+        raise UsageError(
+            f"{draws} draws were asked for; expected at least 2, since one has no standard error"
+        )
+    at_once = min(AT_ONCE, draws)
+    size = chunk_size(x[0].numel(), at_once)
+    parts = []
+    for start in range(0, len(x), size):
+        with seeded(seed, "importance", start):
+            parts.append(torch.stack(model.log_likelihood(x[start : start + size], draws, at_once)).cpu())
+        progress("importance weighting", min(start + size, len(x)), len(x))
+    log_p, error = torch.cat(parts, 1).double().numpy()
+    return log_p, error
+
+
+def scale_of(model: VAE, x: Tensor) -> str:
+    """What log p(x given z) of these images is: "probability", "density", or "cross-entropy".
+
+    A law of binary images gives a probability to binary ones only; of grey ones it gives the mean log-probability of
+    binary images drawn with these greys (Loaiza-Ganem & Cunningham 2019, arXiv:1907.06845).
+    """
+    support = model.decoder.family.support
+    if support == "binary":
+        return "probability" if bool(((x == 0) | (x == 1)).all()) else "cross-entropy"
+    return "probability" if support == "levels" else "density"
+
+
+def bits_per_dimension(nats: Figure, dimensions: int) -> Figure:
+    """−log₂ p(x) for each pixel value; only of a probability."""
+    per = 1 / (dimensions * math.log(2))
+    return Figure(
+        nats.value * per,
+        f"bits per dimension: −log p(x) / ({dimensions} · ln 2), from {nats.definition}",
+        "bits",
+        None if nats.error is None else nats.error * per,
+        nats.error_is,
+        nats.images,
+        nats.draws,
+    )
+
+
+def measure_likelihood(
+    model: VAE, x: Float[Tensor, "N C H W"], draws: int, seed: int = 0, progress: Progress = silent
+) -> tuple[dict[str, Figure], list[str]]:
+    """All figures of likelihood for images on the model's device, and what must be known to read them."""
+    figures, notes = {}, []
+    few = min(draws, 10)
+    distortion, rate = elbo(model, x, few, seed, progress)
+    bound = -(distortion + rate)
+    figures["neg_elbo"] = mean_over_images(-bound, "−ELBO = distortion + rate, β = 1", "nats", draws=few)
+    figures["distortion"] = mean_over_images(distortion, "E over q of −log p(x given z)", "nats", draws=few)
+    figures["rate"] = mean_over_images(rate, "KL(q(z given x) ‖ p(z))", "nats", draws=few)
+    log_p, error = importance_weighted(model, x, draws, seed, progress)
+    figures["nll_importance"] = mean_over_images(
+        -log_p,
+        f"−log p(x), importance weighted with {draws} draws (Burda et al. 2016): an upper bound in expectation",
+        "nats",
+        draws=draws,
+        extra={
+            "monte_carlo_error": float(np.sqrt(np.square(error).sum()) / len(error)),
+            "bias_estimate": float(0.5 * np.square(error).mean()),
+            "share_of_unreliable_images": float((error > UNRELIABLE).mean()),
+        },
+    )
+    best, words = log_p, "importance-weighted"
+    if tuple(model.decoder.network.input_shape) == (2,):
+        try:
+            exact = exact_log_likelihood(model, x, progress=progress)
+        except (UsageError, NumericalError) as reason:
+            notes.append(f"No exact log p(x): {reason}.")
+        else:
+            best, words = exact.log_p, "exact"
+            figures["nll_exact"] = mean_over_images(
+                -exact.log_p,
+                "−log p(x), exact by quadrature over the plane",
+                "nats",
+                extra={
+                    "quadrature_error": exact.error,
+                    "most_that_an_image_moved": float(np.abs(exact.moved).max()),
+                    "log_mass_of_the_prior": exact.prior,
+                    "mass_at_the_edge": exact.edge,
+                    "finest_spacing": exact.spacing,
+                    "points": float(exact.points),
+                },
+            )
+    figures["elbo_gap"] = mean_over_images(best - bound, f"{words} log p(x) − ELBO", "nats", draws=few)
+    kind = scale_of(model, x)
+    if kind == "probability":
+        nats = figures.get("nll_exact", figures["nll_importance"])
+        figures["bits_per_dimension"] = bits_per_dimension(nats, x[0].numel())
+    elif kind == "cross-entropy":
+        floor = _grey_entropy(x)
+        figures["floor"] = mean_over_images(
+            floor, "entropy of the greys as Bernoulli probabilities: no Bernoulli model gets below it", "nats"
+        )
+        notes.append(
+            "The images are grey and the likelihood is Bernoulli, so −log p(x) is a mean over binary images drawn with "
+            "these greys and no density of the grey ones; bits per dimension are therefore not given."
+        )
+    else:
+        notes.append("The likelihood is a density, not a probability: bits per dimension are not given.")
+    return figures, notes
+
+
+def _grey_entropy(x: Tensor) -> Float[np.ndarray, " N"]:
+    grey = x.double().flatten(1)
+    entropy = torch.special.entr(grey) + torch.special.entr(1 - grey)
+    return np.asarray(entropy.sum(1).cpu().numpy())

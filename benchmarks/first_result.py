@@ -60,7 +60,7 @@ def _start(plan: Plan, name: str) -> dict[str, float]:
 
 
 def _output(command: list[str]) -> str:
-    done = subprocess.run(command, env=environment("morphospace"), capture_output=True, text=True, check=True)
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True)
     return done.stdout
 
 

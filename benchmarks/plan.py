@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.session import Subject
-from morphospace.cli import SPIN_COUNT
 
 __all__ = ["PLANS", "RESULTS", "Plan", "Unequal"]
 
@@ -74,23 +73,20 @@ class Plan:
 
     def start(self, name: str, task: str, options: Mapping[str, Any]) -> Subject:
         """A subject in a process of its own."""
-        return Subject(name, task, options, environment(name))
+        return Subject(name, task, options, environment())
 
     def say(self, text: str) -> None:
         """Tell people how far it is; results go elsewhere."""
         print(text, file=sys.stderr, flush=True)
 
 
-def environment(name: str) -> dict[str, str]:
-    """A subject's environment: threads as whoever began us set them, and waiting threads as each project has them.
+def environment() -> dict[str, str]:
+    """A subject's environment: threads as whoever began us set them, and waiting threads as each library has them.
 
-    The command ``morphospace`` sets how long OpenMP's threads spin; the peers do not. Compiled modules are kept, as
-    they are for everybody else, or starting would be measured with the compiler in it.
+    Compiled modules are kept, as they are for everybody else, or starting would be measured with the compiler in it.
     """
     kept = {k: v for k, v in os.environ.items() if k not in ("GOMP_SPINCOUNT", "PYTHONDONTWRITEBYTECODE")}
     kept |= {"TF_CPP_MIN_LOG_LEVEL": "2", "KERAS_BACKEND": "tensorflow", "PYTHONUNBUFFERED": "1"}
-    if name.startswith("morphospace"):
-        kept["GOMP_SPINCOUNT"] = SPIN_COUNT
     return kept
 
 

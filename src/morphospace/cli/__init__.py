@@ -28,15 +28,8 @@ for verb in verbs.VERBS:
     app.command(verb, name=verb.__name__.rstrip("_"))
 
 
-SPIN_COUNT = "5000"
-"""Turns of an empty loop before a waiting OpenMP thread sleeps; `python -m benchmarks.threads` compares others."""
-
-
 def main() -> None:
     """The console script."""
-    # Read by torch's OpenMP when torch is imported. Threads that spin for long, as they do by default, bring small
-    # networks almost to a halt as soon as anything else runs on the machine.
-    os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
     sys.exit(run(sys.argv[1:]))
 
 

@@ -38,7 +38,7 @@ class ImportanceBound:
         return self.inner * self.outer
 
     def __call__(self, trace: Trace) -> Float[Tensor, ""]:
-        log_w = trace.log_weight.unflatten(0, (self.outer, self.inner))  # (M, K, B)
+        log_w = torch.unflatten(trace.log_weight, 0, (self.outer, self.inner))  # (M, K, B)
         return -(log_w.logsumexp(1) - math.log(self.inner)).mean()
 
 
@@ -60,7 +60,7 @@ class PartiallyImportant:
     def __call__(self, trace: Trace) -> Float[Tensor, ""]:
         images = len(trace.x)
         log_w = trace.log_weight.detach()
-        apart = log_w.unflatten(0, (self.outer, self.inner)).softmax(1).flatten(0, 1) / self.outer
+        apart = torch.unflatten(log_w, 0, (self.outer, self.inner)).softmax(1).flatten(0, 1) / self.outer
         value = ImportanceBound(self.inner, self.outer)(trace)
         return _routed(
             trace, value, decoder=log_w.softmax(0) / images, draws=apart / images, posterior=apart / images

@@ -53,8 +53,9 @@ class _ImageJudge(nn.Module):
 
 def feature_distance(features: nn.Module, trace: Trace) -> Float[Tensor, ""]:
     """½·‖f(x) − f(x̂)‖², summed over features, the mean over draws and images."""
-    found = features(trace.px.mean.flatten(0, 1)).unflatten(0, trace.z.shape[:2])  # (K, B, F, h, w)
-    return 0.5 * (features(trace.x) - found).square().flatten(2).sum(-1).mean()
+    wanted: Tensor = features(trace.x)
+    found: Tensor = features(trace.px.mean.flatten(0, 1)).reshape(-1, *wanted.shape)  # (K, B, F, h, w)
+    return 0.5 * (wanted - found).square().flatten(2).sum(-1).mean()
 
 
 class ImageCritic(Critic):

@@ -211,7 +211,9 @@ def test_a_run_says_what_to_cite(call, run):
         "@misc{jordan2024muon,",
         "@inproceedings{loshchilov2019decoupled,",
     ]
-    assert json.loads(call("cite", run, "--json")[1])["bibtex"][1].startswith("@inproceedings{kingma2014auto,")
+    assert json.loads(call("cite", run, "--json")[1])["bibtex"][1].startswith(
+        "@inproceedings{kingma2014auto,"
+    )
 
 
 def test_recipe_arguments_by_set(call, tmp_path):
@@ -243,6 +245,8 @@ OPTIONS = {
     "train": "latent size recipe set epochs minutes batch lr seed device out overwrite resume data-root image-size "
     "mode count strict no-report json",
     "report": "data-root json",
+    "evaluate": "only protocol draws images seed device data-root no-report json",
+    "classifier": "data-root json",
     "info": "json",
     "morph": "steps out json",
     "sample": "count seed out json",
@@ -306,6 +310,14 @@ def one_line(said: str, *parts: object) -> None:
         (["info", "{empty}"], 1, "config.json"),
         (["info", "{picture}"], 1, "{picture}"),
         (["report", "{missing}"], 1, "{missing}"),
+        (["evaluate", "{missing}"], 1, "{missing}"),
+        (["evaluate", "{run}", "--only", "likelyhood"], 2, "'likelihood'"),
+        (["evaluate", "{run}", "--draws", "1"], 2, "draws"),
+        (["evaluate", "{run}", "--images", "1"], 2, "images"),
+        (["evaluate", "{run}", "--protocol", "binary"], 2, "binarised"),
+        (["evaluate", "{run}", "--protocol", "binarised", "--only", "samples"], 2, "--only"),
+        (["evaluate", "{run}", "--protocol", "binarised"], 2, "10000"),
+        (["classifier", "fashion-mnits"], 2, "fashion-mnist"),
         (["morph", "{run}", "Bog", "Sneaker", "--out", "{new}.png"], 2, "'Bag'"),
         (["morph", "{run}", "Bag", "{missing}.png", "--out", "{new}.png"], 2, "{missing}.png"),
         (["morph", "{run}", "Bag", "{corrupt}", "--out", "{new}.png"], 1, "{corrupt}"),

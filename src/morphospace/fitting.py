@@ -32,6 +32,7 @@ RUN_FILES = (
     "latents.safetensors",
     "results.json",
     "metrics.jsonl",
+    "evaluation.json",
     "report.html",
     "README.md",
     "config.json",

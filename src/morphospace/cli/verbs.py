@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json as json_module
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -15,6 +15,7 @@ from morphospace.types import UsageError
 
 if TYPE_CHECKING:
     from morphospace.data.images import Images
+    from morphospace.evaluation import Evaluation
     from morphospace.recipes import Recipe
     from morphospace.space import Space
     from morphospace.types import ImageSpec, Progress
@@ -131,6 +132,74 @@ def report(run: Path, /, *, data_root: Path | None = None, json: Json = False) -
             space.save_latents(run)
         path = _write_report(space, images, progress)
     _say({"report": str(path)}, [f"report: {path}"], json)
+
+
+def evaluate(
+    run: Path,
+    /,
+    *,
+    only: Annotated[list[str] | None, Parameter(negative="", consume_multiple=True)] = None,
+    protocol: Literal["own", "binarised"] = "own",
+    draws: int | None = None,
+    images: int = 10_000,
+    seed: int = 0,
+    device: str = "auto",
+    data_root: Path | None = None,
+    no_report: Flag = False,
+    json: Json = False,
+) -> None:
+    """Measure a run: likelihood, reconstruction, embedding, disentanglement, samples; and what is wrong with it.
+
+    Args:
+        run: the run's folder; evaluation.json is written into it, and the report anew.
+        only: parts: doctor, likelihood, reconstruction, latents, embedding, disentanglement, samples.
+        protocol: own, or binarised: log p(x) of Fashion-MNIST as it is published, with 5,000 draws, and nothing else.
+        draws: of z for each image, where importance is weighted; 100 by default.
+        images: how many to measure on, at most; fewer are quicker.
+        seed: of everything random.
+        device: auto, cpu, cuda or mps.
+        data_root: a folder in which known sets are looked for first.
+        no_report: leave the report as it is.
+        json: print evaluation.json.
+    """
+    from morphospace.evaluation import FILE, ORDINARY
+    from morphospace.evaluation import evaluate as measure
+    from morphospace.space import Space
+    from morphospace.training.device import pick_device
+
+    if only is not None and protocol != "own":
+        raise UsageError("--protocol binarised measures log p(x) alone, so it does not go with --only")
+    parts = tuple(only) if only is not None else ORDINARY
+    parts = parts if protocol == "own" else (protocol,)
+    space = Space.load(run, pick_device(device))
+    with shown() as progress:
+        own = _own_images(space, data_root, progress)
+        found = measure(space, own, parts=parts, draws=draws, count=images, seed=seed, progress=progress)
+        if not no_report:
+            _write_report(space, own, progress)
+    _say(found.record, [*_evaluated_lines(found, parts), f"wrote {run / FILE}"], json)
+
+
+def classifier(data: str, /, *, data_root: Path | None = None, json: Json = False) -> None:
+    """Train the classifier that the samples of a set are judged by, or tell of the one in the cache.
+
+    Args:
+        data: fashion-mnist, garments, or a folder of images in sub-folders by class.
+        data_root: a folder in which known sets are looked for first.
+        json: print the result as JSON.
+    """
+    from morphospace.data import load
+    from morphospace.evaluation.classifier import classifier_for
+
+    with shown() as progress:
+        made = classifier_for(load(data, root=data_root, progress=progress), progress)
+    record = {
+        "classes": list(made.classes),
+        "test_accuracy": None if made.accuracy != made.accuracy else round(made.accuracy, 4),
+        "sha256": made.sha256,
+        "data_sha256": made.data,
+    }
+    _say(record, [f"{name:14} {_plain(value)}" for name, value in record.items()], json)
 
 
 def info(run: Path, /, *, json: Json = False) -> None:
@@ -325,7 +394,7 @@ def cite(run: Path, /, *, json: Json = False) -> None:
     _say({"bibtex": found}, ["\n".join(found).rstrip()], json)
 
 
-VERBS = (train, report, info, morph, sample, encode, decode, recipes, cite)
+VERBS = (train, report, evaluate, info, morph, sample, encode, decode, recipes, cite, classifier)
 
 
 # ---------------------------------------------------------------- what the verbs share
@@ -438,6 +507,27 @@ def _trained_lines(space: Space, record: Mapping[str, Any]) -> list[str]:
         f"(distortion {measured['distortion']:.2f} + rate {measured['rate']:.2f})"
     )
     return [*lines, f"{record.get('report', space.folder)}: {figures}"]
+
+
+def _evaluated_lines(found: Evaluation, parts: Sequence[str]) -> list[str]:
+    """The figures of the parts that were asked for, with their errors, and the doctor's words."""
+    lines = []
+    for name in parts:
+        part = found.parts[name]
+        settings = part["settings"]
+        about = f"{settings['images']:,} {settings['split']} images, {part['seconds']:.1f} s"
+        lines.append(f"{part['title']} ({about})")
+        for finding in part.get("findings", []):
+            lines += [f"  {finding['name']}: {finding['words']}", f"    {finding['remedy']}"]
+        if part.get("findings") == []:
+            lines.append("  nothing is wrong")
+        for key, figure in part["figures"].items():
+            value, error = figure["value"], figure.get("error")
+            told = "not finite" if value is None else f"{value:.5g}"
+            told += "" if error is None else f" ± {error:.2g}"
+            lines.append(f"  {key:26} {told} {figure.get('unit', '')}".rstrip())
+        lines += [f"  {note}" for note in part["notes"]]
+    return lines
 
 
 def _say_skipped(images: Images) -> None:

@@ -116,7 +116,9 @@ class _Plane:
     """The tiles of a box, and the log-integral of every row over every tile; the last row is the prior itself."""
 
     def __init__(self, model: VAE, x: Tensor, progress: Progress) -> None:
-        self.model, self.progress = model, progress
+        self.progress = progress
+        with torch.inference_mode():
+            self.prior = model.prior(model.encoder)
         self.pairs = Pairs(model, x)
         self.rows = len(x) + 1
         self.points = 0
@@ -133,6 +135,8 @@ class _Plane:
         while self._edge() > EDGE and self.side * TILE < FURTHEST:
             self._grow()
         value = logsumexp(self.mass, axis=1)
+        if not np.isfinite(value).all():
+            raise UsageError("p(x, z) is not a finite number all over the plane; use importance weighting")
         moved = np.full(self.rows, np.inf)
         needed = self._at_first()
         for _ in range(FINEST):
@@ -252,7 +256,7 @@ class _Plane:
         """log p(x, z) of the rows (all of them, if None) at points; the last row is the prior itself."""
         device = self.pairs.x.device
         z = torch.from_numpy(points).to(device, self.pairs.x.dtype)
-        prior = self.model.prior(self.model.encoder).log_prob(z)
+        prior = self.prior.log_prob(z)
         self.points += len(points)
         if rows is None:
             joint, with_prior = self.pairs(z), True

@@ -7,6 +7,7 @@ Matplotlib is imported when a figure is drawn; its settings are changed only whi
 """
 
 from morphospace.plots.architecture import Layer, architecture
+from morphospace.plots.bars import paired_bars
 from morphospace.plots.charts import Curve, latent_rows, latent_scatter, learning_curves
 from morphospace.plots.pictures import (
     GRID_SIDE,
@@ -33,6 +34,7 @@ __all__ = [
     "latent_rows",
     "latent_scatter",
     "learning_curves",
+    "paired_bars",
     "picture_pairs",
     "picture_strips",
     "render",

@@ -1,8 +1,8 @@
 """A run's report: ``report.html``, ``figures/`` and the model card, made from the space and its images.
 
 * ``facts``: what the report is about, and what is computed of it once;
-* ``learning``, ``places``, ``images``, ``transitions``, ``numbers``: the sections, each a figure or a table and the
-  sentence that says how to read it and what was found;
+* ``learning``, ``places``, ``images``, ``transitions``, ``evaluated``, ``numbers``: the sections, each a figure or a
+  table and the sentence that says how to read it and what was found;
 * ``page``: sections as one HTML file;
 * ``card``: the run's README.md.
 """
@@ -16,6 +16,7 @@ from morphospace.data.images import Images
 from morphospace.files import write_bytes, write_text
 from morphospace.plots import render
 from morphospace.report.card import card_text
+from morphospace.report.evaluated import evaluated
 from morphospace.report.facts import Facts, gather
 from morphospace.report.images import the_averages, the_reconstructions
 from morphospace.report.learning import the_learning, the_model
@@ -37,6 +38,7 @@ SECTIONS: Sequence[tuple[str, Callable[[Facts], Section]]] = (
     ("averages", the_averages),
     ("hybrids", hybrids),
     ("other transitions", other_transitions),
+    ("the evaluation", evaluated),
     ("the numbers", numbers),
 )
 

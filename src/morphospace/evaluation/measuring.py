@@ -1,0 +1,340 @@
+"""Each part of an evaluation: what it needs of a space and its images, and what it measures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from morphospace.data.garments import CLASSES, FACTORS, draw_from
+from morphospace.data.images import SPLITS, Images
+from morphospace.evaluation.aggregate import MOST_PAIRED, active_units, latent_figures
+from morphospace.evaluation.binarised import VALIDATION, binarised_test
+from morphospace.evaluation.classifier import classifier_for
+from morphospace.evaluation.disentanglement import Sampler, disentanglement_figures
+from morphospace.evaluation.doctor import diagnose, examine
+from morphospace.evaluation.embedding import Embedded, embedding_figures, pca
+from morphospace.evaluation.likelihood import measure_likelihood
+from morphospace.evaluation.reconstruction import reconstruction_figures
+from morphospace.evaluation.records import Figure
+from morphospace.evaluation.samples import (
+    COVERAGE_K,
+    distance_to_nearest,
+    memorisation_figures,
+    sample_figures,
+)
+from morphospace.space import Space
+from morphospace.training.feed import to_unit
+from morphospace.types import Progress, UsageError
+
+__all__ = ["PARTS", "Measured", "NotMeasurable", "Subject", "why_no_likelihood"]
+
+MOST_VALUES = 2**28
+"""Pixel values that are held as floats at once: a gigabyte."""
+MOST_TRAIN = 50_000
+"""Training images that embeddings are judged on: the first ones, as many as Sainburg et al. 2021 take."""
+MOST_EXAMINED = 2_000
+MOST_COMPARED = 1_000
+"""Samples, and test images, whose nearest training image is looked for."""
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A space under evaluation.
+
+    Attributes:
+        space: the trained space.
+        images: all of its own images.
+        count: how many images to measure on, at most.
+        draws: of z for each image, where importance is weighted.
+        seed: of everything random.
+        progress: told of every stretch of work.
+    """
+
+    space: Space
+    images: Images
+    count: int
+    draws: int
+    seed: int
+    progress: Progress
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.space.model.parameters()).device
+
+    @cached_property
+    def split(self) -> str:
+        """The images measured on: test images, or else validation, or else training images."""
+        return next(
+            name
+            for i, name in ((2, "test"), (1, "validation"), (0, "train"))
+            if (self.images.splits == i).any()
+        )
+
+    @cached_property
+    def rows(self) -> NDArray[np.intp]:
+        """Positions of the images measured on: evenly spaced where there are too many."""
+        found = np.flatnonzero(self.images.splits == SPLITS.index(self.split))
+        most = min(self.count, len(found), max(1, MOST_VALUES // self.space.spec.pixels))
+        rows: NDArray[np.intp] = found[np.linspace(0, len(found) - 1, most).round().astype(int)]
+        return rows
+
+    @cached_property
+    def train_rows(self) -> NDArray[np.intp]:
+        """Positions of the first training images."""
+        most = min(MOST_TRAIN, max(1, MOST_VALUES // self.space.spec.pixels))
+        return np.flatnonzero(self.images.splits == 0)[:most]
+
+    def pixels(self, rows: NDArray[np.intp]) -> Float[Tensor, "N C H W"]:
+        """Images as floats in [0, 1], on the device."""
+        return to_unit(torch.from_numpy(np.array(self.images.pixels[rows])).to(self.device))
+
+    @cached_property
+    def x(self) -> Float[Tensor, "N C H W"]:
+        return self.pixels(self.rows)
+
+    def means(self, rows: NDArray[np.intp]) -> Float[np.ndarray, "N D"]:
+        """The latent means of images at ``rows``."""
+        return self.space.known_latents().mean[rows].astype(np.float64)
+
+    def labels(self, rows: NDArray[np.intp]) -> NDArray[np.int64] | None:
+        return None if self.images.labels is None else self.images.labels[rows]
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """What a part found.
+
+    Attributes:
+        figures: by name.
+        notes: what must be known to read them, and what could not be measured.
+        more: further JSON-ready entries of the part.
+    """
+
+    figures: dict[str, Figure]
+    notes: list[str]
+    more: Mapping[str, object] | None = None
+
+
+class NotMeasurable(UsageError):
+    """A part that means nothing for a space, and why."""
+
+
+def why_no_likelihood(space: Space) -> str:
+    """Why log p(x) of a space means nothing; empty if it does."""
+    if not space.model.encoder.family.normalised:
+        return "the encoder gives points, which have no density"
+    if not space.model.decoder.family.normalised:
+        return "the decoder's measure of likeness is no law of images"
+    return space.recipe.build().objective.unnormalised
+
+
+def _require_likelihood(space: Space) -> None:
+    if reason := why_no_likelihood(space):
+        raise NotMeasurable(f"this space has no likelihood: {reason}")
+
+
+def _likelihood(subject: Subject) -> Measured:
+    _require_likelihood(subject.space)
+    return Measured(
+        *measure_likelihood(subject.space.model, subject.x, subject.draws, subject.seed, subject.progress)
+    )
+
+
+def _binarised(subject: Subject) -> Measured:
+    """The published protocol; see `morphospace.evaluation.binarised`."""
+    _require_likelihood(subject.space)
+    counts = subject.space.config["images"]["counts"]
+    binary = torch.from_numpy(binarised_test(subject.images)).to(subject.device).float()
+    kept = np.linspace(0, len(binary) - 1, min(subject.count, len(binary))).round().astype(int)
+    figures, notes = measure_likelihood(
+        subject.space.model, binary[kept], subject.draws, subject.seed, subject.progress
+    )
+    notes.append(
+        f"The protocol trains on 50,000 images, binarised anew at every step, and chooses by {VALIDATION:,} others; "
+        f"this run has {counts.get('train', 0):,} training and {counts.get('validation', 0):,} validation images, and "
+        "its recipe says what it did to them. It weights 5,000 draws."
+    )
+    return Measured(figures, notes)
+
+
+def _reconstruction(subject: Subject) -> Measured:
+    x = subject.x.cpu().numpy()
+    y = subject.space.decode(subject.means(subject.rows), subject.progress).numpy()
+    return Measured(reconstruction_figures(x, y), [])
+
+
+def _latents(subject: Subject) -> Measured:
+    model = subject.space.model
+    if not model.encoder.family.normalised:
+        means = subject.means(subject.rows)
+        units = Figure(
+            active_units(means), "latent dimensions whose mean varies by more than 0.01", images=len(means)
+        )
+        return Measured(
+            {"active_units": units}, ["The encoder gives points: there is no rate and no information."]
+        )
+    x = subject.x[:: max(1, -(-len(subject.x) // MOST_PAIRED))]
+    with torch.inference_mode():
+        q, p = model.encode(x), model.prior(model.encoder)
+    return Measured(*latent_figures(q, p, subject.seed, subject.progress))
+
+
+def _doctor(subject: Subject) -> Measured:
+    model, results = subject.space.model, subject.space.results
+    if not model.encoder.family.normalised:
+        raise NotMeasurable("the doctor weighs distortion against rate, and an encoder of points has none")
+    rows = subject.train_rows
+    rows = rows[np.linspace(0, len(rows) - 1, min(MOST_EXAMINED, len(rows))).round().astype(int)]
+    gap = cost = None
+    if "test" in results and "train" in results:
+        cost = results["train"]["neg_elbo"]
+        gap = results["test"]["neg_elbo"] - cost
+    signs = examine(model, subject.pixels(rows), subject.seed, gap, cost, subject.progress)
+    found = diagnose(signs)
+    findings = [{"name": f.name, "words": f.words, "remedy": f.remedy} for f in found]
+    definitions = {
+        "balance": "β̂ = −∂distortion/∂rate as all posteriors widen together: the weight the rate was trained with",
+        "residuals": "root mean square of (x − mean) / σ of the likelihood; 1 where σ is right",
+        "spread": "standard deviation of the aggregated posterior over the prior's",
+        "mismatch": "KL(q(z) ‖ p(z)), nats",
+        "distortion": "with the image's own z, nats",
+        "shuffled": "distortion with another image's z, nats",
+        "average": "distortion of the best picture that knows nothing of z, nats",
+    }
+    figures = {
+        name: Figure(value, f"{words}; training images", images=signs.images)
+        for name, words in definitions.items()
+        if (value := getattr(signs, name)) is not None
+    }
+    return Measured(figures, [], {"findings": findings, "signs": signs.to_json()})
+
+
+def _embedding(subject: Subject) -> Measured:
+    held_out = subject.rows if subject.split != "train" else subject.rows[:0]
+    rows = subject.train_rows
+    labels, held_labels = subject.labels(rows), subject.labels(held_out)
+    pixels = [subject.pixels(some).flatten(1).cpu().numpy() for some in (rows, held_out)]
+    dimensions = subject.space.dimensions
+    own = Embedded(subject.means(rows), subject.means(held_out), labels, held_labels)
+    figures = embedding_figures(own, pixels[0], "", subject.seed, subject.progress)
+    notes = [] if labels is not None else ["The set has no labels: only neighbourhoods can be judged."]
+    if dimensions <= min(pixels[0].shape):
+        beside = Embedded(*pca(pixels[0], pixels[1], dimensions), labels, held_labels)
+        figures |= embedding_figures(beside, pixels[0], "pca_", subject.seed, subject.progress)
+    else:
+        notes.append(f"PCA has no {dimensions} directions in these images.")
+    return Measured(figures, notes)
+
+
+def _disentanglement(subject: Subject) -> Measured:
+    images, rows = subject.images, subject.rows
+    columns, names, classes = [], [], []
+    if images.factors is not None:
+        columns.append(images.factors[rows].astype(np.float64))
+        names += list(images.factor_names)
+        classes += [False] * len(images.factor_names)
+    if images.labels is not None and len(np.unique(images.labels[rows])) > 1:
+        columns.append(images.labels[rows, None].astype(np.float64))
+        names.append("class")
+        classes.append(True)
+    if not columns:
+        raise NotMeasurable("there are neither factors nor labels to compare the latent dimensions with")
+    return Measured(
+        *disentanglement_figures(
+            subject.means(rows),
+            np.concatenate(columns, 1),
+            names,
+            classes,
+            _drawer(subject),
+            subject.seed,
+            subject.progress,
+        )
+    )
+
+
+def _drawer(subject: Subject) -> Sampler | None:
+    """Codes of garments with given factors and any class; None for sets that cannot be drawn."""
+    if subject.images.source.get("source") != "garments":
+        return None
+    spec = subject.space.spec
+
+    def codes(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        labels = np.random.default_rng(subject.seed).integers(0, len(CLASSES), len(values))
+        assert values.shape[1] == len(FACTORS)
+        parts = []
+        for start in range(0, len(values), 5_000):
+            some = slice(start, start + 5_000)
+            drawn = draw_from(labels[some], values[some].astype(np.float32), spec.height, spec.width)
+            parts.append(subject.space.encode(drawn).mean.numpy().astype(np.float64))
+            subject.progress("drawing with factors held", min(start + 5_000, len(values)), len(values))
+        return np.concatenate(parts)
+
+    return codes
+
+
+def _samples(subject: Subject) -> Measured:
+    figures: dict[str, Figure] = {}
+    notes: list[str] = []
+    more: dict[str, object] = {}
+    count = len(subject.rows)
+    drawn = subject.space.sample(count, subject.seed)
+    notes.append("Samples are mean images at points drawn from the prior.")
+    if subject.split == "train":
+        notes.append("There are no test images: samples are compared with training images.")
+    if subject.images.labels is None or len(np.unique(subject.images.labels[subject.train_rows])) < 2:
+        notes.append("Without labels there is no classifier whose features could be compared.")
+    elif count <= 2 * COVERAGE_K:
+        notes.append(f"{count} images are too few to compare features of.")
+    else:
+        eyes = classifier_for(subject.images, subject.progress)
+        train = subject.train_rows
+        some = train[np.linspace(0, len(train) - 1, min(count, len(train))).round().astype(int)]
+        figures |= sample_figures(
+            eyes.features(drawn),
+            eyes.features(subject.x),
+            eyes.features(subject.pixels(some)),
+            subject.progress,
+        )
+        sure = eyes.probabilities(drawn).max(1)
+        own = eyes.probabilities(subject.x).max(1)
+        figures["recognisable"] = Figure(
+            float((sure >= 0.7).mean()),
+            "share of samples to which the classifier gives some class a probability of 0.7 or more",
+            "",
+            float(np.sqrt((sure >= 0.7).var() / count)),
+            "binomial standard error",
+            draws=count,
+            extra={"test images": float((own >= 0.7).mean())},
+        )
+        more = {
+            "classifier": {"sha256": eyes.sha256, "data_sha256": eyes.data, "test_accuracy": eyes.accuracy}
+        }
+    if subject.split != "train":
+        flat = [
+            part[:MOST_COMPARED].flatten(1).cpu().numpy().astype(np.float64) for part in (drawn, subject.x)
+        ]
+        train = subject.train_rows
+        pixels = subject.pixels(train).flatten(1).cpu().numpy()
+        near = [distance_to_nearest(part, pixels, subject.progress)[0] for part in flat]
+        figures |= memorisation_figures(*near)
+    return Measured(figures, notes, more)
+
+
+PARTS: dict[str, tuple[str, Callable[[Subject], Measured]]] = {
+    "doctor": ("What the doctor says", _doctor),
+    "likelihood": ("Likelihood", _likelihood),
+    "reconstruction": ("Reconstruction", _reconstruction),
+    "latents": ("Use of the latent space", _latents),
+    "embedding": ("Embedding", _embedding),
+    "disentanglement": ("Disentanglement", _disentanglement),
+    "samples": ("Samples", _samples),
+    "binarised": ("Binarised likelihood (published protocol)", _binarised),
+}
+"""The parts of an evaluation by name, in their order: title and function."""

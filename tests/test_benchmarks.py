@@ -364,7 +364,7 @@ def small(tmp_path, monkeypatch) -> Iterator[Plan]:
     return plan
 
 
-@pytest.mark.timeout(900)  # five processes that import torch, one after another, on a machine that may be busy
+@pytest.mark.timeout(900)  # on a busy machine five imports of torch take long
 def test_a_small_run_writes_its_files_and_prints_its_tables(small, tmp_path, capsys):
     run.main(["--plan", "small", "--out", str(tmp_path), "--only", "throughput", "--only", "time-to-elbo"])
     out = capsys.readouterr().out

@@ -15,6 +15,7 @@ from morphospace.distributions import (
     UniformSphere,
     VonMisesFisher,
     divergence,
+    make_flow,
     normal,
 )
 from morphospace.families import (
@@ -30,7 +31,6 @@ from morphospace.families import (
     Point,
     Spherical,
 )
-from morphospace.families.flows import make_flow
 from morphospace.manifolds import Ball
 from morphospace.types import MissingExtra, UnknownName, UsageError
 

@@ -136,15 +136,18 @@ class Latents:
         """The share of each class in the aggregated posterior at each point: π_c·q_c(z) / Σ π_c·q_c(z).
 
         q_c is the mean of the encoder's normals over the training images of class c, π_c the part of the images that
-        are of it. Computed from logarithms, so that it holds far from all data too.
+        are of it. Computed from logarithms, so that it holds far from all data too. Where an image is a point without
+        spread, its normal is a kernel of Scott's width (1992): the latents' deviation times n^(−1/(D+4)).
         """
         if self.labels is None:
             raise ValueError("these latents have no labels")
         train = self.train if (self.splits == 0).any() else self
         assert train.labels is not None
+        kernel = train.mean.std(0) * len(train) ** (-1 / (train.mean.shape[1] + 4))
+        scale = np.where(train.scale > 0, train.scale, np.maximum(kernel, 1e-6))
         shares = np.empty((len(points), len(self.classes)))
         for row, point in enumerate(points):
-            parts = -0.5 * np.square((point - train.mean) / train.scale) - np.log(train.scale)
+            parts = -0.5 * np.square((point - train.mean) / scale) - np.log(scale)
             log_q = parts.sum(1, dtype=np.float64)
             top = log_q.max()
             mass = np.bincount(train.labels, weights=np.exp(log_q - top), minlength=len(self.classes))

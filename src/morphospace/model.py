@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
-from typing import final
+from typing import Protocol, final, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from morphospace.distributions import Distribution, divergence
-from morphospace.families import Family
+from morphospace.families import Family, Likelihood
 from morphospace.networks import Network
-from morphospace.priors import Prior
+from morphospace.priors import Encode, Prior
 
-__all__ = ["VAE", "Conditional", "Trace"]
+__all__ = ["VAE", "Conditional", "FromImages", "Trace"]
+
+KIND_IMAGES = 256
+"""Images that tell whether a set is of black and white alone."""
+
+
+@runtime_checkable
+class FromImages(Protocol):
+    """A part that begins from images rather than from noise: a prior's pseudo-inputs, a codebook."""
+
+    def begin_with(self, pick: Callable[[int], Tensor], encode: Encode) -> None: ...
 
 
 @final
@@ -94,6 +105,26 @@ class VAE(nn.Module):
 
     def trace(self, x: Float[Tensor, "B C H W"], draws: int = 1, images: int | None = None) -> Trace:
         """One forward pass with ``draws`` points of the latent space per image; ``images`` as in `Trace`."""
+        return self._trace(self.seen(x), draws, images)
+
+    def seen(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
+        """Images as the likelihood takes them: themselves, or binarised or dequantised by torch's current generator."""
+        likelihood = self.decoder.family
+        return likelihood.data(x) if isinstance(likelihood, Likelihood) else x
+
+    def begin(self, pick: Callable[[int], Tensor]) -> None:
+        """Show the parts some images before the first step: ``pick(n)`` gives n to be learned from, (n, C, H, W).
+
+        Raises:
+            UsageError: if the likelihood is not a law of such images.
+        """
+        if isinstance(self.decoder.family, Likelihood):
+            self.decoder.family.require(pick(KIND_IMAGES))
+        for part in self.modules():
+            if isinstance(part, FromImages):
+                part.begin_with(pick, self.encoder)
+
+    def _trace(self, x: Tensor, draws: int, images: int | None = None) -> Trace:
         q = self.encoder(x)
         z = q.rsample(torch.Size((draws,)))
         return Trace(x, q, z, self.decoder(z), self.prior(self.encoder), self.decoder, images)
@@ -121,8 +152,9 @@ class VAE(nn.Module):
         The estimate log((1/K)·Σ w) is a lower bound in expectation (Burda et al. 2016, arXiv:1509.00519); the
         standard error is the delta method's, sd(w) / (mean(w)·√K). Sums are kept in float64.
         """
+        x = self.seen(x)  # once, so that all draws are of the same images
         parts = [
-            self.trace(x, min(chunk, draws - done)).log_weight.double() for done in range(0, draws, chunk)
+            self._trace(x, min(chunk, draws - done)).log_weight.double() for done in range(0, draws, chunk)
         ]
         log_w = torch.cat(parts)  # (draws, B)
         top = log_w.amax(0)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from morphospace.distributions import Distribution
 from morphospace.files import write_text
 from morphospace.latents import Latents, Prototypes
 from morphospace.model import VAE, Conditional
+from morphospace.networks import count_parameters
+from morphospace.priors import Prior, fit_prior, fitted_prior
 from morphospace.recipes import Recipe
 from morphospace.seeds import seed_of
 from morphospace.settings import Settings
@@ -112,7 +115,8 @@ class Space:
             expected = ", ".join(map(str, self.spec.shape))
             raise UsageError(f"the images have shape {tuple(pixels.shape)}; this space takes (N, {expected})")
         h = self._stream(self.model.encoder, pixels, "encoding", progress, _as_pixels)
-        q: Distribution = self.model.encoder.family(h)
+        # The parameters came back chunk by chunk; a family with weights of its own must lie beside them.
+        q: Distribution = copy.deepcopy(self.model.encoder.family).cpu()(h)
         return q
 
     @torch.inference_mode()
@@ -147,6 +151,58 @@ class Space:
             torch.manual_seed(seed_of(seed, "sample"))
             points: Tensor = self.model.prior(self.model.encoder).rsample(torch.Size((n,)))
             return points.cpu()
+
+    @torch.inference_mode()
+    def assign(self, z: ArrayLike | Tensor) -> Tensor:
+        """How likely each of N points (N, D) is to come from each component of a mixture prior, (N, M); rows sum to
+        one.
+
+        Raises:
+            UsageError: if the prior is no mixture.
+        """
+        prior = self.model.prior(self.model.encoder)
+        if not hasattr(prior, "assignments"):
+            raise UsageError(
+                "the prior of this space is no mixture; train 'vade', or use space.with_prior('mixture')"
+            )
+        points = torch.as_tensor(np.asarray(z) if not isinstance(z, Tensor) else z)
+        shares: Tensor = prior.assignments(_as_points(points.to(next(self.model.parameters()).device))).cpu()
+        return shares
+
+    def with_prior(self, name: str, *, seed: int = 0, progress: Progress = silent, **arguments: Any) -> Space:
+        """This space with a prior fitted to where its encoder puts the training images, from which samples are drawn.
+
+            space.with_prior("mixture", components=10).sample(64)
+
+        Args:
+            name: "mixture", of normals; "flow" (needs the extra `flows`); or "two-stage", a second VAE, which has no
+            density.
+            seed: the prior is a function of it and of the latents.
+            progress: told of the fit.
+            arguments: of the prior (see `morphospace.priors.fit_prior`).
+
+        Returns:
+            Another space, of no folder yet; ``save`` writes it. Figures that were measured with the old prior are left
+            out.
+
+        Raises:
+            UsageError: for a name or argument that does not exist, or a space whose points are not any numbers.
+        """
+        if not self.model.encoder.family.plane:
+            raise UsageError(
+                f"the points of this space ({type(self.model.encoder.family).__name__}) are not any {self.dimensions} "
+                "numbers, as those of a fitted prior are; train with another posterior, such as that of 'vae'"
+            )
+        latents = self.known_latents()
+        train = latents.train if (latents.splits == 0).any() else latents
+        prior = fit_prior(name, train.mean, train.scale, arguments, seed, progress)
+        model = copy.deepcopy(self.model)
+        model.prior = prior.to(next(model.parameters()).device).eval()
+        config = {**self.config, "prior": {"name": name, "arguments": arguments, "seed": seed}}
+        results = {key: value for key, value in self.results.items() if key not in ("test", "train")}
+        if "parameters" in results:
+            results["parameters"] = {**results["parameters"], "prior": count_parameters(prior)}
+        return replace(self, model=model, config=config, results=results, folder=None)
 
     def _stream(
         self,
@@ -222,6 +278,8 @@ class Space:
             )
         recipe, _ = made_from(config, path)
         model = recipe.build().model
+        if "prior" in config:
+            model.prior = _prior_from(config["prior"], int(model.decoder.network.input_shape[0]), path)
         try:
             model.load_state_dict(tensors)
         except RuntimeError:
@@ -273,6 +331,16 @@ def made_from(config: dict[str, Any], folder: Path) -> tuple[Recipe, Settings]:
     except (KeyError, TypeError, ValueError) as error:
         raise RunError(
             f"{folder / 'config.json'} cannot be used ({error}); restore it, or train again"
+        ) from None
+
+
+def _prior_from(record: dict[str, Any], latent: int, folder: Path) -> Prior:
+    """The prior that was fitted after training, still without its weights."""
+    try:
+        return fitted_prior(record["name"], latent, record["arguments"]).requires_grad_(False)
+    except (KeyError, TypeError, UsageError) as error:
+        raise RunError(
+            f"the prior in {folder / 'config.json'} cannot be made ({error}); restore it, or fit another"
         ) from None
 
 

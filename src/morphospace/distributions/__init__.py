@@ -9,6 +9,7 @@ from morphospace.distributions.ball import WrappedNormal
 from morphospace.distributions.base import Distribution, Law, closed_form, divergence
 from morphospace.distributions.discrete import Concrete, Joint, OneHot
 from morphospace.distributions.flows import Flowed, Map
+from morphospace.distributions.maps import Flow, make_flow
 from morphospace.distributions.normals import Dirac, LowRankNormal, Mixture, full_normal, normal
 from morphospace.distributions.pixels import (
     ContinuousBernoulli,
@@ -26,6 +27,7 @@ __all__ = [
     "ContinuousBernoulli",
     "Dirac",
     "Distribution",
+    "Flow",
     "Flowed",
     "Joint",
     "Law",
@@ -46,5 +48,6 @@ __all__ = [
     "image_bernoulli",
     "image_laplace",
     "image_normal",
+    "make_flow",
     "normal",
 ]

@@ -10,7 +10,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import kl_divergence
-from torch.nn import functional as F
 
 from morphospace.distributions.base import Distribution, Law, closed_form
 from morphospace.distributions.normals import gumbel
@@ -55,7 +54,7 @@ class OneHot(_Choices):
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         soft = self._relaxed(sample_shape)
-        hard = F.one_hot(soft.argmax(-1), soft.shape[-1]).to(soft)
+        hard = (soft.argmax(-1, keepdim=True) == torch.arange(soft.shape[-1], device=soft.device)).to(soft)
         return (hard + (soft - soft.detach())).flatten(-2)
 
     def log_prob(self, value: Tensor) -> Tensor:

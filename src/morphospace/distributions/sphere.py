@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -79,9 +80,8 @@ class Axial(Law):
         aside = self.loc.new_empty(*t.shape, self.dimensions - 1).normal_()
         upright = torch.cat([t.unsqueeze(-1), across.unsqueeze(-1) * F.normalize(aside, dim=-1)], -1)
         # A reflection that takes the first axis to loc (De Cao & Aziz 2020, algorithm 1).
-        first = F.one_hot(torch.zeros((), dtype=torch.long, device=self.loc.device), self.dimensions).to(
-            self.loc
-        )
+        first = torch.zeros_like(self.loc)
+        first[..., 0] = 1
         mirror = F.normalize(first - self.loc, dim=-1)
         return upright - 2 * (upright * mirror).sum(-1, keepdim=True) * mirror
 
@@ -173,7 +173,7 @@ class VonMisesFisher(Axial):
     @torch.no_grad()
     def _slope(self, t: Tensor) -> Tensor:
         """dt/dκ at a fixed value of the distribution function."""
-        nodes, weights = (torch.from_numpy(a).to(t) for a in np.polynomial.legendre.leggauss(64))
+        nodes, weights = _quadrature(t.dtype, t.device)
         t = t.clamp(-1 + 1e-7, 1 - 1e-7).unsqueeze(-1)
         angle = torch.acos(t)
         theta = 0.5 * angle * (1 + nodes)  # from the axis to the draw
@@ -182,6 +182,14 @@ class VonMisesFisher(Axial):
         power = (self.dimensions - 2) * (theta.sin().log() - angle.sin().log())
         density = torch.exp(kappa * (theta.cos() - t) + power) * angle.sin()
         return 0.5 * angle.squeeze(-1) * (weights * density * (theta.cos() - mean)).sum(-1)
+
+
+@cache
+def _quadrature(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Gauss and Legendre's nodes on [−1, 1] and weights; kept, since a captured step can bring nothing to a device."""
+    with torch.inference_mode(False):
+        nodes, weights = (torch.from_numpy(a) for a in np.polynomial.legendre.leggauss(64))
+        return nodes.to(device, dtype), weights.to(device, dtype)
 
 
 @closed_form(PowerSpherical, UniformSphere)

@@ -19,10 +19,12 @@ class Family(nn.Module):
         factor: how many parameters one value of the event needs; parameters of an image lie along the channels.
         normalised: whether ``log_prob`` is the logarithm of a law that sums or integrates to one over its support. A
             model with a family that is not has no likelihood.
+        plane: whether its values may be any numbers, rather than points of a sphere, a ball or a simplex.
     """
 
     factor: int = 1
     normalised: bool = True
+    plane: bool = True
 
     def outputs(self, values: int) -> int:
         """How many parameters a network puts out for an event of so many values."""

@@ -18,7 +18,6 @@ from torch.nn import functional as F
 import morphospace.distributions as d
 from morphospace.distributions import Distribution
 from morphospace.families.base import Family, full
-from morphospace.families.flows import make_flow
 from morphospace.manifolds import Ball
 from morphospace.types import UnknownName, UsageError
 
@@ -108,7 +107,7 @@ class FlowNormal(Family):
 
     def __init__(self, latent: int, kind: str = "iaf", transforms: int = 2) -> None:
         super().__init__()
-        self.flow = make_flow(latent, latent, kind, transforms)
+        self.flow = d.make_flow(latent, latent, kind, transforms)
 
     def forward(self, h: Float[Tensor, "*batch P"]) -> Distribution:
         loc, log_variance, context = full(h).chunk(3, dim=-1)
@@ -131,6 +130,8 @@ class Spherical(Family):
         law: "power-spherical" (De Cao & Aziz 2020) or "von-mises-fisher" (Davidson et al. 2018).
     """
 
+    plane = False
+
     def __init__(self, law: str = "power-spherical") -> None:
         super().__init__()
         laws = {"power-spherical": d.PowerSpherical, "von-mises-fisher": d.VonMisesFisher}
@@ -152,6 +153,7 @@ class Hyperbolic(Family):
     """(…, 2D) -> wrapped normal on the Poincaré ball: where a step from the origin leads, and log-variances."""
 
     factor = 2
+    plane = False
 
     def __init__(self, ball: Ball) -> None:
         super().__init__()
@@ -173,6 +175,8 @@ class Choices(Family):
         hard: draws of ones and noughts (`OneHot`), or inside the simplex (`Concrete`).
     """
 
+    plane = False
+
     def __init__(self, categories: int, temperature: float, *, hard: bool = True) -> None:
         super().__init__()
         self.categories, self.temperature = categories, temperature
@@ -189,6 +193,8 @@ class Choices(Family):
 
 class Beside(Family):
     """Families side by side: (family, D) each; their parameters lie in a row, and so do their values."""
+
+    plane = False
 
     def __init__(self, parts: Sequence[tuple[Family, int]]) -> None:
         super().__init__()

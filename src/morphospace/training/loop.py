@@ -141,6 +141,7 @@ class _Run:
         parts = recipe.build(settings.seed)
         self.objective = parts.objective.to(self.device)
         self.model = channels_last(parts.model.to(self.device))
+        self.model.begin(lambda n: self.feed(Order(len(self.feed), n, settings.seed, self.device)(0)))
         # The weights that are measured and kept: a running mean of those that learn, or they themselves.
         self.kept = copy.deepcopy(self.model).requires_grad_(False) if settings.ema > 0 else self.model
         set_precision(self.model, settings.precision)

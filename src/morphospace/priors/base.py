@@ -1,4 +1,4 @@
-"""Priors: the encoder in, a distribution over the latent space out."""
+"""What every prior is, and the standard one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Flows by zuko, the extra `flows`: networks that put out an invertible map."""
+"""Invertible maps by zuko, the extra `flows`: networks that put one out."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from morphospace.distributions import Map
+from morphospace.distributions.flows import Map
 from morphospace.types import MissingExtra, UnknownName
 
 __all__ = ["Flow", "make_flow"]

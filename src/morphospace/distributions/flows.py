@@ -64,7 +64,7 @@ class Flowed(Law):
     def _moments(self) -> tuple[Tensor, Tensor]:
         """Mean and variance; point by point, since a whole set of images may be asked about."""
         total = square = torch.zeros_like(self.loc)
-        for point in _even_points(self.loc.shape[-1]).to(self.loc):
+        for point in _even_points(self.loc.shape[-1], POINTS).to(self.loc):
             z, _ = self.f.call_and_ladj(self.loc + self.scale * point)
             total, square = total + z, square + z.square()
         mean = total / POINTS
@@ -80,10 +80,10 @@ class Flowed(Law):
 
 
 @cache
-def _even_points(dimensions: int) -> Tensor:
-    """64 points (64, D) that are spread as a standard normal is."""
+def _even_points(dimensions: int, count: int) -> Tensor:
+    """Points (count, D) that are spread as a standard normal is."""
     with torch.inference_mode(False):  # kept, so it must serve where gradients are wanted too
-        cells = SobolEngine(dimensions, scramble=True, seed=0).draw(POINTS, dtype=torch.float64)  # type: ignore[no-untyped-call]
+        cells = SobolEngine(dimensions, scramble=True, seed=0).draw(count, dtype=torch.float64)  # type: ignore[no-untyped-call]
         points = torch.special.ndtri(cells.clamp(1e-6, 1 - 1e-6))
         even: Tensor = (points - points.mean(0)) / points.std(0, correction=0)
         return even

@@ -27,6 +27,8 @@ from morphospace.evaluation import (
 from morphospace.families import Family
 from morphospace.fitting import fit
 from morphospace.report import write_report
+from morphospace.report.evaluated import evaluated
+from morphospace.report.facts import gather
 from morphospace.space import Space
 from morphospace.types import RunError, UnknownName, UsageError
 
@@ -188,8 +190,9 @@ def test_a_damaged_record_is_as_good_as_none(run, clothes):
 
 def test_the_report_shows_what_was_found(run, clothes):
     space = Space.load(run)
-    page = write_report(space, clothes).read_text()
-    assert "has not been evaluated" in page
+    before = evaluated(gather(space, clothes))
+    assert "has not been evaluated" in before.words
+    assert not before.drawings
     found = evaluate(space, clothes, **QUICK)
     page = write_report(space, clothes).read_text()
     assert 'id="figure-embedding"' in page
@@ -199,7 +202,6 @@ def test_the_report_shows_what_was_found(run, clothes):
     value = found.value("likelihood", "nll_exact")
     assert f"{value:.2f}" in page
     assert "not an FID" in page
-    assert write_report(space, clothes).read_text() == page
 
 
 def test_the_verb(run, clothes, capsys, monkeypatch):

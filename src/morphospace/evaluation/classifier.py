@@ -39,7 +39,7 @@ __all__ = ["Classifier", "cached", "classifier_for", "train_classifier"]
 NAME = "morphospace classifier 1"
 """Of the network and the way it is trained; a change to either is another number."""
 FEATURES = 64
-EPOCHS, BATCH, RATE = 6, 128, 2e-3
+EPOCHS, BATCH, RATE = 4, 128, 2e-3
 """Passes over the training images, images per step, AdamW's highest learning rate, which falls in a half cosine."""
 LEAST_STEPS = 300
 SMOOTHING = 0.05
@@ -49,7 +49,7 @@ SHIFT = 1
 
 
 class Network(nn.Module):
-    """Three convolutions, the mean over places, and two linear layers; the features are what lies between these."""
+    """Three convolutions, means over places, and two linear layers; the features are what lies between these."""
 
     def __init__(self, spec: ImageSpec, classes: int) -> None:
         super().__init__()
@@ -61,12 +61,12 @@ class Network(nn.Module):
             nn.Conv2d(64, 128, 3, stride=2, padding=1),
             nn.GELU(),
         )
-        # The mean over a 2×2 grid of places: where things are matters in pictures that are all laid out alike.
-        self.features = nn.Linear(128 * 4, FEATURES)
+        # The mean over a 4×4 grid of places: where things are matters in pictures that are all laid out alike.
+        self.features = nn.Linear(128 * 16, FEATURES)
         self.head = nn.Linear(FEATURES, classes)
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B F"]:
-        return F.gelu(self.features(F.adaptive_avg_pool2d(self.body(x), 2).flatten(1)))
+        return F.gelu(self.features(F.adaptive_avg_pool2d(self.body(x), 4).flatten(1)))
 
 
 @dataclass(frozen=True, eq=False)

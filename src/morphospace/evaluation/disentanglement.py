@@ -294,13 +294,14 @@ def disentanglement_figures(
                 images=count,
             )
     else:
-        notes.append("Modularity needs two factors; there is one, the class.")
+        notes.append("Modularity and DCI disentanglement need two factors; there is one, the class.")
     progress("disentanglement", 2, 4)
     found = dci(codes, factors, classes, seed)
     paper = "(Eastwood & Williams 2018), random forests"
-    figures["dci_disentanglement"] = Figure(
-        found.disentanglement, f"DCI disentanglement {paper}", images=count
-    )
+    if len(names) > 1:
+        figures["dci_disentanglement"] = Figure(
+            found.disentanglement, f"DCI disentanglement {paper}", images=count
+        )
     figures["dci_completeness"] = Figure(found.completeness, f"DCI completeness {paper}", images=count)
     over_factors(
         "dci_informativeness",

@@ -145,8 +145,8 @@ def examine(
         for start in range(0, len(x), size):
             chunk = x[start : start + size]
             trace = model.trace(chunk, DRAWS)
-            shuffled = -model.decoder(trace.z[:, torch.randperm(len(chunk))]).log_prob(chunk)
-            parts = (trace.distortion, trace.rate, shuffled, _residuals(trace.px, chunk))
+            shuffled = -model.decoder(trace.z[:, torch.randperm(len(chunk))]).log_prob(trace.x)
+            parts = (trace.distortion, trace.rate, shuffled, _residuals(trace.px, trace.x))
             sums += [float(part.double().mean(0).sum()) for part in parts]
             progress("examining", min(start + size, len(x)), len(x))
         q, pz = model.encode(x), model.prior(model.encoder)
@@ -215,8 +215,9 @@ def _balance(model: VAE, x: Tensor, seed: int) -> float | None:
     size = max(1, min(len(x), 2**20 // (x[0].numel() * DRAWS)))
     for start in range(0, len(x), size):
         chunk = x[start : start + size]
-        with torch.no_grad():
-            q = model.encode(chunk)
+        with torch.no_grad(), seeded(seed, "balance", "seen", start):
+            seen = model.trace(chunk)  # binarised or dequantised, where that is part of the likelihood
+        q, chunk = seen.q, seen.x
         log_s = torch.zeros((), dtype=chunk.dtype, device=chunk.device, requires_grad=True)
         wider = normal(q.mean, q.stddev * log_s.exp())
         with seeded(seed, "balance", start):

@@ -16,12 +16,23 @@ from morphospace.seeds import seeded
 from morphospace.training.measure import chunk_size
 from morphospace.types import NumericalError, Progress, UsageError, silent
 
-__all__ = ["bits_per_dimension", "elbo", "importance_weighted", "measure_likelihood", "scale_of"]
+__all__ = ["as_seen", "bits_per_dimension", "elbo", "importance_weighted", "measure_likelihood", "scale_of"]
 
 AT_ONCE = 25
 """Draws of an image that are decoded together."""
 UNRELIABLE = 0.5
 """Nats: with a larger standard error, the delta method's own premise (few weights do not decide the sum) fails."""
+
+
+@torch.inference_mode()
+def as_seen(model: VAE, x: Float[Tensor, "N C H W"], seed: int) -> Float[Tensor, "N C H W"]:
+    """Images as the likelihood takes them: themselves, or binarised or dequantised once, where that is part of it."""
+    size = chunk_size(x[0].numel())
+    parts = []
+    for start in range(0, len(x), size):
+        with seeded(seed, "seen", start):
+            parts.append(model.trace(x[start : start + size]).x)
+    return torch.cat(parts)
 
 
 def elbo(
@@ -112,9 +123,10 @@ def measure_likelihood(
         },
     )
     best, words = log_p, "importance-weighted"
+    seen = as_seen(model, x, seed)
     if tuple(model.decoder.network.input_shape) == (2,):
         try:
-            exact = exact_log_likelihood(model, x, progress=progress)
+            exact = exact_log_likelihood(model, seen, progress=progress)
         except (UsageError, NumericalError) as reason:
             notes.append(f"No exact log p(x): {reason}.")
         else:
@@ -133,7 +145,7 @@ def measure_likelihood(
                 },
             )
     figures["elbo_gap"] = mean_over_images(best - bound, f"{words} log p(x) − ELBO", "nats", draws=few)
-    kind = scale_of(model, x)
+    kind = scale_of(model, seen)
     if kind == "probability":
         nats = figures.get("nll_exact", figures["nll_importance"])
         figures["bits_per_dimension"] = bits_per_dimension(nats, x[0].numel())

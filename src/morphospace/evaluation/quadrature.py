@@ -119,13 +119,13 @@ class _Plane:
         self.progress = progress
         with torch.inference_mode():
             self.prior = model.prior(model.encoder)
+            q = model.encode(x)
         self.pairs = Pairs(model, x)
         self.rows = len(x) + 1
         self.points = 0
         self.level = 0
-        q = model.encode(x)
-        self.home = q.mean.detach().double().cpu().numpy()
-        self.width = q.stddev.detach().double().cpu().numpy()
+        self.home = q.mean.double().cpu().numpy()
+        self.width = q.stddev.double().cpu().numpy()
         self.side = round(REACH / TILE)  # the box has 2·side tiles a side
         self.tiles = self._box(self.side)
         self.mass = self._coarse(self.tiles)

@@ -159,14 +159,16 @@ class Size:
 
     Attributes:
         encoder: channels of the encoder's first convolution.
+        hidden: width of the encoder's residual blocks.
         stem: width of the decoder's residual stem.
-        blocks: residual blocks in the stem.
+        blocks: residual blocks in each of the two.
         grid: channels of the decoder's coarse grid.
         lr: the highest learning rate.
         matrix_lr: that of hidden matrices under Muon.
     """
 
     encoder: int
+    hidden: int
     stem: int
     blocks: int
     grid: int
@@ -175,10 +177,10 @@ class Size:
 
 
 SIZES = {
-    "tiny": Size(encoder=16, stem=128, blocks=2, grid=16, lr=8e-3, matrix_lr=12e-3),
-    "small": Size(encoder=32, stem=192, blocks=3, grid=16, lr=8e-3, matrix_lr=12e-3),
-    "medium": Size(encoder=32, stem=256, blocks=3, grid=16, lr=8e-3, matrix_lr=12e-3),
-    "large": Size(encoder=48, stem=384, blocks=4, grid=32, lr=5e-3, matrix_lr=8e-3),
+    "tiny": Size(encoder=16, hidden=128, stem=128, blocks=2, grid=16, lr=8e-3, matrix_lr=12e-3),
+    "small": Size(encoder=32, hidden=256, stem=192, blocks=3, grid=16, lr=8e-3, matrix_lr=12e-3),
+    "medium": Size(encoder=32, hidden=256, stem=256, blocks=3, grid=16, lr=8e-3, matrix_lr=12e-3),
+    "large": Size(encoder=48, hidden=384, stem=384, blocks=4, grid=32, lr=5e-3, matrix_lr=8e-3),
 }
 
 
@@ -190,12 +192,12 @@ def size(name: str) -> Size:
 
 
 class ConvEncoder(Network):
-    """(N, C, H, W) -> (N, outputs): a convolution of stride 4, some of stride 2 down to a 4×4 grid, a hidden layer.
+    """(N, C, H, W) -> (N, outputs): a convolution of stride 4, some of stride 2 down to a 4×4 grid, residual blocks.
 
-    Fine detail is left at once, since activations at full size, not products, are what a CPU spends its time on.
+    Fine detail is left at once, since activations at full size, not products, are what a CPU spends its time on. Depth
+    after that is cheap, and is what lets the encoder find the posterior of images that it has not seen.
     """
 
-    head = 128
     widest = 128
 
     def __init__(self, spec: ImageSpec, outputs: int, size: Size) -> None:
@@ -203,19 +205,20 @@ class ConvEncoder(Network):
         _require_conv_shape(spec)
         self.input_shape, self.output_shape = spec.shape, (outputs,)
         sides, width = _divided((spec.height, spec.width), 4), size.encoder
-        layers: list[nn.Module] = [nn.Conv2d(spec.channels, width, 5, stride=4, padding=1), nn.SiLU()]
+        layers: list[nn.Module] = [nn.Conv2d(spec.channels, width, 6, stride=4, padding=1), nn.SiLU()]
         while max(sides) > 4 or len(layers) < 4:
-            wider = min(width * 3 // 2, self.widest)
+            wider = min(width * 2, self.widest)
             layers += [nn.Conv2d(width, wider, 3, stride=2, padding=1), nn.SiLU()]
             sides, width = _divided(sides, 2), wider
         self.convolutions = nn.Sequential(*layers)
-        self.hidden = nn.Linear(width * math.prod(sides), self.head)
-        self.heads = Precise(self.head, outputs)
+        self.hidden = nn.Linear(width * math.prod(sides), size.hidden)
+        self.blocks = nn.Sequential(*(Residual(size.hidden) for _ in range(size.blocks)))
+        self.heads = Precise(size.hidden, outputs)
 
     def forward(self, x: Float[Tensor, "N C H W"]) -> Float[Tensor, "N P"]:
         # Sides that are no multiple of four get noughts at their far end, so that the strides reach the last pixel.
         x = F.pad(x, (0, -x.shape[3] % 4, 0, -x.shape[2] % 4))
-        out: Tensor = self.heads(F.silu(self.hidden(self.convolutions(x).flatten(1))))
+        out: Tensor = self.heads(self.blocks(F.silu(self.hidden(self.convolutions(x).flatten(1)))))
         return out
 
 

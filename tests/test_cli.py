@@ -242,8 +242,8 @@ def test_help_is_quick_and_imports_no_torch():
 
 
 OPTIONS = {
-    "train": "latent size recipe set epochs minutes batch lr seed device out overwrite resume data-root image-size "
-    "mode count strict no-report json",
+    "train": "latent size recipe set epochs minutes batch lr seed device precision out overwrite resume data-root "
+    "image-size mode count strict no-report json",
     "report": "data-root json",
     "evaluate": "only protocol draws images seed device data-root no-report json",
     "classifier": "data-root json",
@@ -494,3 +494,13 @@ def test_lines_are_few_and_only_for_long_work(monkeypatch, capsys):
     assert 4 <= len(said) <= 6  # twenty seconds, after two of patience one line in five
     assert "18 s left" in said[0]
     assert said[-1] == "training: 1000 of 1000, rate 6.50, 20 s"
+
+
+def test_the_precision_is_chosen_and_kept(call, tmp_path):
+    out = tmp_path / "run"
+    options = ("--count", 60, "--size", "tiny", "--epochs", 1, "--no-report")
+    assert call("train", "garments", *options, "--out", out, "--precision", "bfloat16")[0] == 0
+    assert json.loads(call("info", out, "--json")[1])["precision"] == "bfloat16"
+    code, _, said = call("train", "garments", *options, "--out", tmp_path / "other", "--precision", "float16")
+    assert code == 2
+    assert "bfloat16" in said

@@ -40,6 +40,7 @@ def train(
     lr: float | None = None,
     seed: int | None = None,
     device: str | None = None,
+    precision: Literal["auto", "float32", "bfloat16"] | None = None,
     out: Path | None = None,
     overwrite: Flag = False,
     resume: Path | None = None,
@@ -65,6 +66,7 @@ def train(
         lr: the highest learning rate.
         seed: of everything random, the split of an own folder included.
         device: auto, cpu, cuda or mps.
+        precision: of the networks in training: float32, bfloat16, or auto, which probes what this machine is best at.
         out: the run's folder; runs/NAME by default.
         overwrite: replace a run that is in that folder.
         resume: continue this run, exactly; takes no other options but --data-root.
@@ -82,7 +84,7 @@ def train(
 
     chosen = {"latent": latent, "size": size} | _assignments(set_ or [])
     length: dict[str, Any] = {"epochs": epochs, "minutes": minutes, "batch": batch, "lr": lr}
-    length |= {"seed": seed, "device": device}
+    length |= {"seed": seed, "device": device, "precision": precision}
     with shown() as progress:
         if resume is not None:
             _refuse_beside_resume(data, out, overwrite, {**chosen, **length})

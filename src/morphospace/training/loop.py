@@ -159,9 +159,8 @@ class _Run:
         self.weights: dict[str, float | Tensor] = {**self.objective.weights(0.0)}
         self.weights |= {name: torch.zeros((), device=self.device) for name in self.objective.scheduled}
         self.average = torch.ones((), device=self.device)
-        self.failed = torch.zeros(
-            4, device=self.device
-        )  # step + 1, which of LOSSES, its value, its gradient's norm
+        # Of the first step that was not finite: its number from 1, which of LOSSES, its value, its gradient's norm.
+        self.failed = torch.zeros(4, device=self.device)
         self.number = torch.zeros((), device=self.device)
         self.sums: dict[str, Tensor] = {}
         self.summed = 0

@@ -2,6 +2,7 @@
 # make test      install with the dev extra, pass the tests
 # make check     format, lint, types, import layers
 # make reference train the original study's model for its 30 epochs (most of an hour on two cores)
+# make reproduce every recipe under one equal budget, three seeds each (hours; may be stopped, and goes on)
 # make bench     measure beside Keras, PyTorch and pythae (an hour on two cores)
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 RUNS ?= runs
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev demo test test-published check format reference bench bench-quick bench-tiny clean
+.PHONY: help install dev demo test test-published check format reference reproduce bench bench-quick bench-tiny clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -50,6 +51,9 @@ demo: install ## train on Fashion-MNIST and write runs/fashion-mnist/report.html
 
 reference: install ## train the original study's model for its 30 epochs
 	$(BIN)/morphospace train fashion-mnist --recipe reference --out $(RUNS)/reference --overwrite
+
+reproduce: dev ## train every recipe under one equal budget, and rewrite docs/scoreboard.md (hours; resumable)
+	$(BIN)/python -m benchmarks.reproduce --seeds 3
 
 bench: $(VENV)/.installed-bench ## measure beside Keras, PyTorch and pythae, and rewrite the tables (an hour)
 	$(BIN)/python -m benchmarks.run

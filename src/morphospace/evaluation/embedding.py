@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from morphospace.evaluation.records import Figure, mean_over_images
 from morphospace.types import Progress, silent
 
-__all__ = ["Embedded", "continuity", "embedding_figures", "pca", "trustworthiness"]
+__all__ = ["Embedded", "continuity", "embedding_figures", "knn_accuracy", "pca", "trustworthiness"]
 
 NEIGHBOURS = (1, 5, 10)
 """Of the k-NN accuracies."""
@@ -169,14 +169,12 @@ def _classes(
     embedded: Embedded, labels: Int[np.ndarray, " N"], held_out: Int[np.ndarray, " M"], prefix: str
 ) -> dict[str, Figure]:
     from sklearn.linear_model import LogisticRegression
-    from sklearn.neighbors import KNeighborsClassifier
     from sklearn.preprocessing import StandardScaler
 
     figures = {}
     for k in NEIGHBOURS:
         if k <= len(labels):
-            right = KNeighborsClassifier(k).fit(embedded.train, labels).predict(embedded.test) == held_out
-            figures[f"{prefix}knn_{k}"] = accuracy(right, f"{k}-NN accuracy on test images")
+            figures[f"{prefix}knn_{k}"] = knn_accuracy(embedded.train, labels, embedded.test, held_out, k)
     scaler = StandardScaler().fit(embedded.train)
     probe = LogisticRegression(max_iter=1000).fit(scaler.transform(embedded.train), labels)
     right = probe.predict(scaler.transform(embedded.test)) == held_out
@@ -184,6 +182,20 @@ def _classes(
         right, "accuracy of a multinomial logistic regression on test images"
     )
     return figures
+
+
+def knn_accuracy(
+    train: Float[np.ndarray, "N D"],
+    labels: Int[np.ndarray, " N"],
+    test: Float[np.ndarray, "M D"],
+    held_out: Int[np.ndarray, " M"],
+    k: int,
+) -> Figure:
+    """How often most of the k nearest training images are of a test image's class."""
+    from sklearn.neighbors import KNeighborsClassifier
+
+    right = KNeighborsClassifier(k).fit(train, labels).predict(test) == held_out
+    return accuracy(right, f"{k}-NN accuracy on test images")
 
 
 def accuracy(right: NDArray[np.bool_], definition: str) -> Figure:

@@ -111,6 +111,7 @@ def measure_likelihood(
     figures["distortion"] = mean_over_images(distortion, "E over q of −log p(x given z)", "nats", draws=few)
     figures["rate"] = mean_over_images(rate, "KL(q(z given x) ‖ p(z))", "nats", draws=few)
     log_p, error = importance_weighted(model, x, draws, seed, progress)
+    gap = mean_over_images(log_p - bound, "")
     figures["nll_importance"] = mean_over_images(
         -log_p,
         f"−log p(x), importance weighted with {draws} draws (Burda et al. 2016): an upper bound in expectation",
@@ -120,6 +121,8 @@ def measure_likelihood(
             "monte_carlo_error": float(np.sqrt(np.square(error).sum()) / len(error)),
             "bias_estimate": float(0.5 * np.square(error).mean()),
             "share_of_unreliable_images": float((error > UNRELIABLE).mean()),
+            "elbo_gap": gap.value,
+            "elbo_gap_error": math.nan if gap.error is None else gap.error,
         },
     )
     best, words = log_p, "importance-weighted"

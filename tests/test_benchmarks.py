@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
-from benchmarks import machine, run, table, throughput, time_to_elbo
+from benchmarks import compiled, gpu, machine, quality, roofline, run, table, throughput, time_to_elbo
 from benchmarks.figures import percentile, ratios, seconds_to, significant, summary
 from benchmarks.plan import PLANS, Plan, Unequal, environment
 from benchmarks.session import SETTLING_STEPS, WARM_STEPS, Line, Pacer, Subject, SubjectFailed, take_turns
@@ -401,3 +402,62 @@ def test_the_committed_results_are_full_runs():
         if name in run.PARTS:
             assert record["plan"] == "full", name
             assert record["left_out"] == [], name
+
+
+# ---------------------------------------------------------------- the single commands
+
+
+@pytest.mark.timeout(900)
+def test_the_gpu_benchmark_runs_on_a_cpu_but_for_its_timing(tmp_path, capsys):
+    out = tmp_path / "gpu.json"
+    gpu.main(["--device", "cpu", "--tiny", "--out", str(out)])
+    found = json.loads(out.read_text())
+    assert found["tiny"]
+    assert set(found["reference_epoch"]) == {"as chosen", "float32", "bfloat16"}
+    for run_ in found["default"].values():
+        curve = [point["seconds"] for point in run_["points"]]
+        assert curve == sorted(curve)
+        assert run_["points"][-1]["neg_elbo"] == pytest.approx(run_["final"]["neg_elbo"], rel=0.02)
+    assert "| default recipe to 257.5 nats, warm | not reached |" in capsys.readouterr().out
+
+
+def test_the_gpu_benchmark_says_that_there_is_none(monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SystemExit):
+        gpu.main([])
+    assert "--device cpu --tiny" in capsys.readouterr().err
+
+
+def test_a_step_divides_into_kinds_of_work():
+    found = roofline.step(ms.load("garments", count=256).train, "float32", 2)
+    assert set(found["by_kind"]) == {*roofline.KINDS, "the rest"}
+    assert found["by_kind"]["products"] > found["by_kind"]["optimizer"] > 0
+    # Two threads work at once, but torch's profiler watches the one that calls: its times add up to about a step's.
+    assert 0.3 < sum(found["by_kind"].values()) / found["seconds"] < 5
+
+
+def test_the_bounds_of_a_step_follow_from_its_parts():
+    kinds = {"products": 0.4, "optimizer": 0.1, "the rest": 0.3}
+    step = {"batch": 10, "seconds": 0.8, "by_kind": kinds}
+    record = {"flops_per_image": 2.0, "peak_flops": {"float32": 100.0, "bfloat16": 200.0}}
+    told = roofline.table({**record, "steps": {"float32": step, "bfloat16": step}})
+    assert "| fraction of the peak | 0.25 | 0.12 |" in told
+    assert "| the fraction, if all but the products cost nothing | 0.50 | 0.25 |" in told
+    assert "| the fraction, if the products ran at the peak | 0.33 | 0.20 |" in told
+
+
+def test_when_compiling_pays():
+    fast = {"compile_seconds": 30.0, "plain": {"median": 6_000.0}, "compiled": {"median": 12_000.0}}
+    assert compiled.epochs_to_pay(fast) == pytest.approx(6.0)  # 10 s an epoch, then 5 s
+    assert compiled.epochs_to_pay({**fast, "compiled": {"median": 5_000.0}}) is None
+
+
+def test_settings_are_chosen_without_the_test_images():
+    images = ms.load("garments", count=200)
+    chosen_by = quality.without_test(images, 30)
+    assert len(chosen_by) == len(images.train)
+    assert len(chosen_by.test) == 30
+    assert np.array_equal(chosen_by.test.pixels, images.train.pixels[-30:])
+    line = {"changes": {"minutes": "30"}, "results": {"test": {"neg_elbo": 1.0, "draws": 10}}}
+    held_out = {"quality": {"lines": [{**line, "measured_on": "held-out"}]}}
+    assert table.bars(held_out) == table.bars({})

@@ -18,7 +18,7 @@ from morphospace.fitting import fit, refit
 from morphospace.model import VAE, Conditional, Trace
 from morphospace.networks import ConvDecoder, ConvEncoder
 from morphospace.networks import size as dial
-from morphospace.objective import Cycle, Objective, Ramp, Towards, distortion, rate
+from morphospace.objective import Cycle, During, Objective, Ramp, Towards, distortion, rate
 from morphospace.priors import Prior, StandardNormal
 from morphospace.recipes import Parts
 from morphospace.seeds import seed_of
@@ -82,6 +82,12 @@ def test_a_cycle_climbs_stays_and_begins_anew(done, weight):
 def test_one_cycle_is_a_ramp():
     for done in (0.0, 0.1, 0.3, 0.7, 1.0):
         assert Cycle(0.5, 2.0, cycles=1, rising=0.3)(done) == pytest.approx(Ramp(0.5, 2.0, until=0.3)(done))
+
+
+def test_a_weight_may_count_during_a_part_of_the_run_alone():
+    first, then = During(Ramp(0, 2, until=0.5), stop=0.5), During(3.0, start=0.5)
+    assert [first(done) for done in (0.0, 0.25, 0.5, 1.0)] == [0, 1, 0, 0]
+    assert [then(done) for done in (0.0, 0.25, 0.5, 1.0)] == [0, 0, 3, 3]
 
 
 def test_a_term_may_be_held_at_a_level(trace):

@@ -14,7 +14,8 @@ PAGES = {name: recipes.page(name) for name in recipes.names()}
 
 def plain(text: str) -> str:
     """Letters alone, in small ones, so that braces, Greek and accents do not count."""
-    return re.sub(r"[^a-z0-9]", "", text.lower().replace("β", "beta").replace("ü", "u").replace("é", "e"))
+    plainer = {"β": "beta", "ü": "u", "é": "e", "ø": "o"}
+    return re.sub(r"[^a-z0-9]", "", text.lower().translate(str.maketrans(plainer)))
 
 
 def items(page: str) -> list[str]:

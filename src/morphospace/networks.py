@@ -226,10 +226,13 @@ class ConvDecoder(Network):
     """(N, latent) -> (N, factor·C, H, W): a residual stem, a coarse grid, and sub-pixel convolutions up to the image.
 
     The last convolution puts out a tile of 4×4 pixels for each place of its grid (Shi et al. 2016, arXiv:1609.05158),
-    so that no activation but the image itself has full size.
+    so that no activation but the image itself has full size. Another ``stem`` may stand in its place: (N, latent) ->
+    (N, size.stem).
     """
 
-    def __init__(self, spec: ImageSpec, latent: int, size: Size, factor: int = 1) -> None:
+    def __init__(
+        self, spec: ImageSpec, latent: int, size: Size, factor: int = 1, stem: nn.Module | None = None
+    ) -> None:
         super().__init__()
         _require_conv_shape(spec)
         self.input_shape, self.output_shape = (latent,), (factor * spec.channels, spec.height, spec.width)
@@ -237,9 +240,7 @@ class ConvDecoder(Network):
         while max(self.sides[0]) > 8:
             self.sides.insert(0, _divided(self.sides[0], 2))
         self.base = (size.grid, *self.sides[0])
-        self.stem = nn.Sequential(
-            Precise(latent, size.stem), *(Residual(size.stem) for _ in range(size.blocks))
-        )
+        self.stem = dense_stem(latent, size) if stem is None else stem
         self.spread = nn.Linear(size.stem, math.prod(self.base))
         self.stages = nn.ModuleList(nn.Conv2d(size.grid, 4 * size.grid, 3, padding=1) for _ in self.sides[1:])
         self.tiles = nn.Conv2d(size.grid, 16 * self.output_shape[0], 3, padding=1)
@@ -251,6 +252,11 @@ class ConvDecoder(Network):
             h = F.silu(F.pixel_shuffle(stage(h), 2)[..., :height, :width])
         _, height, width = self.output_shape
         return F.pixel_shuffle(self.tiles(h), 4)[..., :height, :width]
+
+
+def dense_stem(latent: int, size: Size) -> nn.Sequential:
+    """(N, latent) -> (N, size.stem): a dense layer and residual blocks."""
+    return nn.Sequential(Precise(latent, size.stem), *(Residual(size.stem) for _ in range(size.blocks)))
 
 
 class Residual(nn.Module):

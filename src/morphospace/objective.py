@@ -3,6 +3,7 @@
     Objective(distortion=1, rate=4)                      # β-VAE with β = 4
     Objective(distortion=1, rate=Ramp(0, 1, until=0.1))  # KL warm-up over the first tenth of the run
     Objective(distortion=1, rate=Cycle(0, 1, cycles=4))  # … four times over
+    Objective(distortion=1, rate=During(1, start=0.3))   # no rate for the first three tenths of the run
     Objective(distortion=1, rate=Towards(25, 1000))      # the rate held near 25 nats
     Objective((10, Mmd()), distortion=1)                 # a term that has no fixed name, with its weight
 
@@ -12,6 +13,7 @@ inside the term: summed over an event by the distribution, then the mean over dr
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -27,6 +29,7 @@ __all__ = [
     "TERMS",
     "Adversary",
     "Cycle",
+    "During",
     "Objective",
     "Ramp",
     "Schedule",
@@ -102,6 +105,18 @@ class Cycle:
     def __call__(self, done: float) -> float:
         part = done * self.cycles % 1.0 if done < 1 else 1.0
         return Ramp(self.start, self.stop, self.rising)(part)
+
+
+@dataclass(frozen=True)
+class During:
+    """A weight that counts from the part ``start`` of the run on and until ``stop``, and is nought elsewhere."""
+
+    weight: float | Schedule
+    start: float = 0.0
+    stop: float = math.inf
+
+    def __call__(self, done: float) -> float:
+        return _at(self.weight, done) if self.start <= done < self.stop else 0.0
 
 
 @dataclass(frozen=True)

@@ -115,8 +115,9 @@ class Space:
             expected = ", ".join(map(str, self.spec.shape))
             raise UsageError(f"the images have shape {tuple(pixels.shape)}; this space takes (N, {expected})")
         h = self._stream(self.model.encoder, pixels, "encoding", progress, _as_pixels)
-        # The parameters came back chunk by chunk; a family with weights of its own must lie beside them.
-        q: Distribution = copy.deepcopy(self.model.encoder.family).cpu()(h)
+        # The parameters came back chunk by chunk; a family with weights of its own must lie beside them,
+        # and they were made without a graph, so it may not ask for one.
+        q: Distribution = copy.deepcopy(self.model.encoder.family).cpu().requires_grad_(False)(h)
         return q
 
     @torch.inference_mode()

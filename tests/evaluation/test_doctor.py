@@ -169,6 +169,15 @@ def test_overfitted():
     assert names(replace(signs, overfit=8.0)) == []
 
 
+def test_a_level_of_a_ladder_that_carries_nothing_is_named():
+    signs = examine(optimal(), drawn(), overfit=0.5, cost=20.0)
+    assert signs.levels is None  # no ladder
+    assert names(replace(signs, levels=(signs.rate - 1, 1.0))) == []
+    (found,) = diagnose(replace(signs, levels=(signs.rate, 0.01, 0.0)))
+    assert found.name == "unused level"
+    assert "3 levels, from the top, 2 and 3 carry nothing" in found.words
+
+
 def test_every_finding_says_what_to_change():
     signs = examine(optimal(beta=6.0), drawn())
     sick = [
@@ -177,6 +186,7 @@ def test_every_finding_says_what_to_change():
         replace(signs, balance=float(PIXELS)),
         replace(signs, rate=0.0, active=0),
         replace(signs, active=1),
+        replace(signs, levels=(signs.rate, 0.01)),
         replace(signs, residuals=0.1),
         replace(signs, residuals=9.0),
         replace(signs, mismatch=9.0),
@@ -184,5 +194,5 @@ def test_every_finding_says_what_to_change():
         replace(signs, overfit=99.0, cost=200.0),
     ]
     found = [finding for s in sick for finding in diagnose(s)]
-    assert len({f.name for f in found}) == 8
+    assert len({f.name for f in found}) == 9
     assert all(f.words.endswith(".") and f.remedy.endswith(".") for f in found)

@@ -7,6 +7,7 @@ here reads a value back or branches on one, so that a training step can be captu
 
 from morphospace.distributions.ball import WrappedNormal
 from morphospace.distributions.base import Distribution, Law, closed_form, divergence
+from morphospace.distributions.chain import Chain
 from morphospace.distributions.discrete import Concrete, Joint, OneHot
 from morphospace.distributions.flows import Flowed, Map
 from morphospace.distributions.maps import Flow, make_flow
@@ -23,6 +24,7 @@ from morphospace.distributions.pixels import (
 from morphospace.distributions.sphere import PowerSpherical, UniformSphere, VonMisesFisher
 
 __all__ = [
+    "Chain",
     "Concrete",
     "ContinuousBernoulli",
     "Dirac",

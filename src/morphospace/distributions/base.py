@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.distributions import Distribution as TorchDistribution
 from torch.distributions import kl_divergence, register_kl
 
-__all__ = ["Distribution", "Law", "closed_form", "divergence"]
+__all__ = ["Distribution", "InParts", "Law", "closed_form", "divergence"]
 
 Rule = TypeVar("Rule", bound=Callable[..., Tensor])
 
@@ -26,6 +26,13 @@ class Distribution(Protocol):
     def stddev(self) -> Tensor: ...
     def rsample(self, sample_shape: torch.Size) -> Tensor: ...
     def log_prob(self, value: Tensor) -> Tensor: ...
+
+
+@runtime_checkable
+class InParts(Protocol):
+    """A law whose divergence is known part by part, each at the draws of the parts before it."""
+
+    def divergences(self, p: Distribution, z: Float[Tensor, "K B D"]) -> Float[Tensor, "L K B"]: ...
 
 
 class Law(TorchDistribution):
@@ -43,8 +50,13 @@ class Law(TorchDistribution):
 
 
 def divergence(q: Distribution, p: Distribution, z: Float[Tensor, "K B D"]) -> Float[Tensor, "K B"]:
-    """KL(q ‖ p) in nats for each image: in closed form where it is known, else log q(z) − log p(z) for each draw."""
+    """KL(q ‖ p) in nats for each image: in closed form where it is known, else log q(z) − log p(z) for each draw.
+
+    Between the two, laws in parts have the closed form of each part, given the draws of those before it.
+    """
     try:
+        if isinstance(q, InParts):
+            return q.divergences(p, z).sum(0)
         exact: Tensor = kl_divergence(q, p)  # type: ignore[arg-type]
     except NotImplementedError:
         return q.log_prob(z) - p.log_prob(z)

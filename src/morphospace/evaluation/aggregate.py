@@ -11,16 +11,25 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import Normal
 
-from morphospace.distributions import Distribution
+from morphospace.distributions import Chain, Distribution
 from morphospace.evaluation.pairs import base_of
 from morphospace.evaluation.records import Figure, mean_over_images
 from morphospace.seeds import seeded
 from morphospace.types import Progress, silent
 
-__all__ = ["ACTIVE", "Information", "active_units", "information", "latent_figures", "rate_per_dimension"]
+__all__ = [
+    "ACTIVE",
+    "Information",
+    "active_units",
+    "information",
+    "latent_figures",
+    "rate_per_dimension",
+    "rate_per_level",
+]
 
 ACTIVE = 0.01
 """A unit is active if its posterior mean varies by more than this over the images (Burda et al. 2016, section 5.2)."""
+LEVEL_DRAWS = 10
 MOST_PAIRED = 5_000
 """Images whose posteriors are set against each other: every draw needs the density of every posterior."""
 
@@ -36,6 +45,21 @@ def rate_per_dimension(q: Distribution, p: Distribution) -> Float[np.ndarray, "N
     if not (isinstance(a, Normal) and isinstance(b, Normal)):
         return None
     return np.asarray(torch.distributions.kl_divergence(a, b).double().cpu().numpy())
+
+
+@torch.inference_mode()
+def rate_per_level(q: Distribution, p: Distribution, seed: int = 0) -> Float[np.ndarray, "N L"] | None:
+    """KL(q(z_l given z_<l, x) ‖ p(z_l)) in nats of each image and level, the mean over `LEVEL_DRAWS` draws of the
+    levels above; None unless the posterior is a ladder's and the prior a normal with independent dimensions.
+    """
+    if not isinstance(q, Chain):
+        return None
+    with seeded(seed, "levels"):
+        z = q.rsample(torch.Size((LEVEL_DRAWS,)))
+    try:
+        return np.asarray(q.divergences(p, z).mean(1).T.double().cpu().numpy())
+    except NotImplementedError:
+        return None
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,12 +110,20 @@ def latent_figures(
         images=count,
         extra={f"variance of z{d + 1}": float(v) for d, v in enumerate(variance)},
     )
-    each = rate_per_dimension(q, p)
-    if each is None:
+    each, levels = rate_per_dimension(q, p), rate_per_level(q, p, seed)
+    if levels is not None:
+        for level in range(levels.shape[1]):
+            figures[f"rate_level{level + 1}"] = mean_over_images(
+                levels[:, level],
+                f"KL(q(z given x) ‖ p(z)) of level {level + 1} from the top, given those above",
+                "nats",
+                draws=LEVEL_DRAWS,
+            )
+    elif each is None:
         notes.append(
             "The rate is not given for each dimension: that needs a diagonal normal posterior and prior."
         )
-    else:
+    if each is not None:
         for d in range(dimensions):
             figures[f"rate_z{d + 1}"] = mean_over_images(
                 each[:, d], f"KL(q(z given x) ‖ p(z)) of dimension {d + 1}", "nats"

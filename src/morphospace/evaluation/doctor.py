@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.distributions import Bernoulli, Laplace, Normal
 
 from morphospace.distributions import Distribution, divergence, normal
-from morphospace.evaluation.aggregate import active_units, information
+from morphospace.evaluation.aggregate import active_units, information, rate_per_level
 from morphospace.evaluation.pairs import base_of
 from morphospace.model import VAE
 from morphospace.seeds import seeded
@@ -74,6 +74,7 @@ class Signs:
         spread: the aggregate's standard deviation over the prior's, the root mean square over dimensions.
         overfit: test −ELBO less train −ELBO.
         cost: train −ELBO.
+        levels: the rate of each level of a ladder, from the top.
     """
 
     images: int
@@ -91,6 +92,7 @@ class Signs:
     spread: float | None = None
     overfit: float | None = None
     cost: float | None = None
+    levels: tuple[float, ...] | None = None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -101,8 +103,8 @@ class Finding:
     """Something that is wrong.
 
     Attributes:
-        name: "collapsed", "unused dimensions", "over-regularised", "under-regularised", "scale mismatch",
-            "decoder too strong", "prior mismatch" or "overfitted".
+        name: "collapsed", "unused dimensions", "unused level", "over-regularised", "under-regularised",
+            "scale mismatch", "decoder too strong", "prior mismatch" or "overfitted".
         words: what is wrong, and by which figures.
         remedy: what to change.
     """
@@ -110,6 +112,7 @@ class Finding:
     name: Literal[
         "collapsed",
         "unused dimensions",
+        "unused level",
         "over-regularised",
         "under-regularised",
         "scale mismatch",
@@ -150,7 +153,7 @@ def examine(
             sums += [float(part.double().mean(0).sum()) for part in parts]
             progress("examining", min(start + size, len(x)), len(x))
         q, pz = model.encode(x), model.prior(model.encoder)
-        taken = information(q, pz, seed)
+        taken, levels = information(q, pz, seed), rate_per_level(q, pz, seed)
         mean = q.mean.double()
         total = mean.var(0, correction=0) + q.stddev.double().square().mean(0)
         prior = pz.rsample(torch.Size((10_000,))).double().var(0)  # not every prior knows its own
@@ -173,12 +176,20 @@ def examine(
         spread=spread,
         overfit=overfit,
         cost=cost,
+        levels=None if levels is None else tuple(map(float, levels.mean(0))),
     )
 
 
 def diagnose(signs: Signs) -> list[Finding]:
     """What is wrong; an empty list for a healthy space."""
-    return [*_decoder(signs), *_balances(signs), *_widths(signs), *_prior(signs), *_fit(signs)]
+    return [
+        *_decoder(signs),
+        *_levels(signs),
+        *_balances(signs),
+        *_widths(signs),
+        *_prior(signs),
+        *_fit(signs),
+    ]
 
 
 # ---------------------------------------------------------------- taking the signs
@@ -262,6 +273,22 @@ def _decoder(signs: Signs) -> Iterator[Finding]:
             f"{signs.dimensions - signs.active} of {signs.dimensions} latent dimensions carry nothing: their posterior "
             "mean is the same for all images. This costs no likelihood.",
             f"Ask for {signs.active} dimensions, or, to have more used, for free bits or a lower beta.",
+        )
+
+
+def _levels(signs: Signs) -> Iterator[Finding]:
+    """Does each level of a ladder carry something?"""
+    if signs.levels is None or signs.rate < NO_RATE:
+        return
+    idle = [str(level) for level, rate in enumerate(signs.levels, 1) if rate < NO_RATE]
+    if idle:
+        rates = ", ".join(f"{rate:.2f}" for rate in signs.levels)
+        yield Finding(
+            "unused level",
+            f"Of the ladder's {len(signs.levels)} levels, from the top, {' and '.join(idle)} carry nothing: the rates "
+            f"are {rates} nats.",
+            f"Ask for {max(1, len(signs.levels) - len(idle))} levels, or let the rate warm up for longer, which is "
+            "when the levels are balanced.",
         )
 
 

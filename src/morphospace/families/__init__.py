@@ -1,6 +1,6 @@
 """Families: parameters that a network puts out, turned into a distribution. A family knows no pixels' meaning."""
 
-from morphospace.families.base import Family, Likelihood
+from morphospace.families.base import Family, Likelihood, full
 from morphospace.families.likelihoods import (
     Bernoulli,
     ContinuousBernoulli,
@@ -43,4 +43,5 @@ __all__ = [
     "PixelGaussian",
     "Point",
     "Spherical",
+    "full",
 ]

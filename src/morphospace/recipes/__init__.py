@@ -21,6 +21,7 @@ from morphospace.recipes.bounds import (
     sticking_the_landing,
 )
 from morphospace.recipes.disentangling import beta_tc, dip_i, dip_ii, factor_vae
+from morphospace.recipes.hierarchical import ladder
 from morphospace.recipes.likelihoods import (
     binarised,
     categorical_pixels,
@@ -78,6 +79,7 @@ __all__ = [
     "info_vae",
     "iwae",
     "joint",
+    "ladder",
     "laplace",
     "logistic_mixture",
     "low_rank_posterior",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from torch import nn
+
 from morphospace.families import Bernoulli, DiagonalNormal, Family, Gaussian, Point
 from morphospace.model import VAE, Conditional
 from morphospace.networks import ConvDecoder, ConvEncoder
@@ -31,10 +33,11 @@ def conv_parts(
     posterior: Family | None = None,
     likelihood: Family | None = None,
     prior: Prior | None = None,
+    stem: nn.Module | None = None,
     **settings: Any,
 ) -> Parts:
     """The conv networks of one ``size`` with an objective; `DiagonalNormal`, `Bernoulli` and `StandardNormal` unless
-    other parts are given, and ``settings`` beside the learning rates of the size.
+    other parts are given, such as a ``stem`` of the decoder; ``settings`` beside the learning rates of the size.
     """
     positive(latent=latent)
     width = dial(size)
@@ -43,7 +46,7 @@ def conv_parts(
     return Parts(
         model=VAE(
             encoder=Conditional(ConvEncoder(spec, posterior.outputs(latent), width), posterior),
-            decoder=Conditional(ConvDecoder(spec, latent, width, likelihood.factor), likelihood),
+            decoder=Conditional(ConvDecoder(spec, latent, width, likelihood.factor, stem), likelihood),
             prior=StandardNormal(latent) if prior is None else prior,
         ),
         objective=objective,

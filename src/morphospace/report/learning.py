@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from morphospace.ladder import Descent
 from morphospace.networks import ConvDecoder, count_parameters, layer_table
 from morphospace.plots import Curve, architecture, learning_curves
 from morphospace.report.facts import Facts
@@ -28,9 +29,15 @@ def the_model(facts: Facts) -> Section:
     if isinstance(decoder, ConvDecoder):
         caption += (
             " After a convolution of the decoder channels become height and width (sub-pixel convolution); shapes are "
-            "those before that. Its dense layers between the first and the last come in pairs, and a way past each "
-            "pair leads on unchanged (residual blocks)."
+            "those before that. Its dense layers of equal width come in pairs, and a way past each pair leads on "
+            "unchanged (residual blocks)."
         )
+        if isinstance(decoder.stem, Descent):
+            caption += (
+                f" The {facts.space.dimensions} dimensions of z enter in {len(decoder.stem.levels)} levels, one after "
+                "the other; where a level enters, two layers more read what those above let one expect of it and bring "
+                "it in."
+            )
     alt = (
         f"Diagram of the layers: {len(tables[0])} of the encoder at the left lead to z, "
         f"{len(tables[1])} of the decoder at the right lead from z back to an image."

@@ -21,6 +21,7 @@ from morphospace.terms.disentangling import (
     TotalCorrelation,
     TotalCorrelationCritic,
 )
+from morphospace.terms.levels import LevelRate, balanced_rate
 from morphospace.terms.matching import Mmd, PriorCritic, SlicedWasserstein, mmd, sliced_wasserstein
 from morphospace.terms.perceptual import ImageCritic, ImageFeatures, LearnedSimilarity, Perceptual
 from morphospace.terms.regularised import DecoderGradient, decoder_norm, latent_norm
@@ -38,6 +39,7 @@ __all__ = [
     "ImageFeatures",
     "ImportanceBound",
     "LearnedSimilarity",
+    "LevelRate",
     "Mmd",
     "MutualInformation",
     "PartiallyImportant",
@@ -46,6 +48,7 @@ __all__ = [
     "SlicedWasserstein",
     "TotalCorrelation",
     "TotalCorrelationCritic",
+    "balanced_rate",
     "decoder_norm",
     "latent_norm",
     "mmd",

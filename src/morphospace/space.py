@@ -20,7 +20,7 @@ from torch import Tensor
 import morphospace
 from morphospace import recipes
 from morphospace.data.images import Images
-from morphospace.distributions import Distribution
+from morphospace.distributions import Alphabet, Distribution
 from morphospace.files import write_text
 from morphospace.latents import Latents, Prototypes
 from morphospace.model import VAE, Conditional
@@ -175,9 +175,11 @@ class Space:
 
             space.with_prior("mixture", components=10).sample(64)
 
+            space.with_prior("autoregressive").sample(64)  # of a space whose points are rows of codes
+
         Args:
             name: "mixture", of normals; "flow" (needs the extra `flows`); or "two-stage", a second VAE, which has no
-            density.
+            density. Of rows of codes: "autoregressive".
             seed: the prior is a function of it and of the latents.
             progress: told of the fit.
             arguments: of the prior (see `morphospace.priors.fit_prior`).
@@ -187,16 +189,18 @@ class Space:
             out.
 
         Raises:
-            UsageError: for a name or argument that does not exist, or a space whose points are not any numbers.
+            UsageError: for a name or argument that does not exist, or a space whose points are neither any numbers nor
+            rows of codes.
         """
-        if not self.model.encoder.family.plane:
+        alphabet = _alphabet(self.model)
+        if alphabet is None and not self.model.encoder.family.plane:
             raise UsageError(
                 f"the points of this space ({type(self.model.encoder.family).__name__}) are not any {self.dimensions} "
                 "numbers, as those of a fitted prior are; train with another posterior, such as that of 'vae'"
             )
         latents = self.known_latents()
         train = latents.train if (latents.splits == 0).any() else latents
-        prior = fit_prior(name, train.mean, train.scale, arguments, seed, progress)
+        prior = fit_prior(name, train.mean, train.scale, arguments, seed, progress, alphabet)
         model = copy.deepcopy(self.model)
         model.prior = prior.to(next(model.parameters()).device).eval()
         config = {**self.config, "prior": {"name": name, "arguments": arguments, "seed": seed}}
@@ -280,7 +284,7 @@ class Space:
         recipe, _ = made_from(config, path)
         model = recipe.build().model
         if "prior" in config:
-            model.prior = _prior_from(config["prior"], int(model.decoder.network.input_shape[0]), path)
+            model.prior = _prior_from(config["prior"], model, path)
         try:
             model.load_state_dict(tensors)
         except RuntimeError:
@@ -335,10 +339,18 @@ def made_from(config: dict[str, Any], folder: Path) -> tuple[Recipe, Settings]:
         ) from None
 
 
-def _prior_from(record: dict[str, Any], latent: int, folder: Path) -> Prior:
+def _alphabet(model: VAE) -> Alphabet | None:
+    """What a space's points are written in, where they are rows of codes."""
+    family = copy.deepcopy(model.encoder.family).cpu()  # latents lie there
+    return family if isinstance(family, Alphabet) else None
+
+
+def _prior_from(record: dict[str, Any], model: VAE, folder: Path) -> Prior:
     """The prior that was fitted after training, still without its weights."""
+    latent = int(model.decoder.network.input_shape[0])
     try:
-        return fitted_prior(record["name"], latent, record["arguments"]).requires_grad_(False)
+        prior = fitted_prior(record["name"], latent, record["arguments"], _alphabet(model))
+        return prior.requires_grad_(False)
     except (KeyError, TypeError, UsageError) as error:
         raise RunError(
             f"the prior in {folder / 'config.json'} cannot be made ({error}); restore it, or fit another"

@@ -8,6 +8,7 @@ here reads a value back or branches on one, so that a training step can be captu
 from morphospace.distributions.ball import WrappedNormal
 from morphospace.distributions.base import Distribution, Law, closed_form, divergence
 from morphospace.distributions.chain import Chain
+from morphospace.distributions.codes import Alphabet, CodeLaw, Codes, UniformCodes
 from morphospace.distributions.discrete import Concrete, Joint, OneHot
 from morphospace.distributions.flows import Flowed, Map
 from morphospace.distributions.maps import Flow, make_flow
@@ -24,7 +25,10 @@ from morphospace.distributions.pixels import (
 from morphospace.distributions.sphere import PowerSpherical, UniformSphere, VonMisesFisher
 
 __all__ = [
+    "Alphabet",
     "Chain",
+    "CodeLaw",
+    "Codes",
     "Concrete",
     "ContinuousBernoulli",
     "Dirac",
@@ -41,6 +45,7 @@ __all__ = [
     "OneHot",
     "OptimalNormal",
     "PowerSpherical",
+    "UniformCodes",
     "UniformSphere",
     "VonMisesFisher",
     "WrappedNormal",

@@ -1,6 +1,7 @@
 """Families: parameters that a network puts out, turned into a distribution. A family knows no pixels' meaning."""
 
 from morphospace.families.base import Family, Likelihood, full
+from morphospace.families.codes import Codebooks, FiniteScalar
 from morphospace.families.likelihoods import (
     Bernoulli,
     ContinuousBernoulli,
@@ -27,9 +28,11 @@ __all__ = [
     "Bernoulli",
     "Beside",
     "Choices",
+    "Codebooks",
     "ContinuousBernoulli",
     "DiagonalNormal",
     "Family",
+    "FiniteScalar",
     "FlowNormal",
     "FullNormal",
     "Gaussian",

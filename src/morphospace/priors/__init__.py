@@ -1,7 +1,7 @@
 """Priors: the encoder in, a distribution over the latent space out; learned with the model, or fitted to it later."""
 
 from morphospace.priors.base import Encode, Prior, StandardNormal
-from morphospace.priors.fitted import FITTED, Fitted, TwoStage, fit_prior, fitted_prior
+from morphospace.priors.fitted import FITTED, OF_CODES, Fitted, TwoStage, fit_prior, fitted_prior
 from morphospace.priors.learned import (
     Beside,
     Exemplars,
@@ -9,12 +9,16 @@ from morphospace.priors.learned import (
     Mixture,
     Uniform,
     UniformChoices,
+    UniformCodes,
     VampPrior,
     WrappedStandard,
 )
+from morphospace.priors.sequences import Autoregressive
 
 __all__ = [
     "FITTED",
+    "OF_CODES",
+    "Autoregressive",
     "Beside",
     "Encode",
     "Exemplars",
@@ -26,6 +30,7 @@ __all__ = [
     "TwoStage",
     "Uniform",
     "UniformChoices",
+    "UniformCodes",
     "VampPrior",
     "WrappedStandard",
     "fit_prior",

@@ -7,9 +7,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from morphospace.distributions import Distribution, normal
+from morphospace.distributions import Alphabet, Distribution, normal
+from morphospace.types import UsageError
 
-__all__ = ["Encode", "Prior", "StandardNormal"]
+__all__ = ["Encode", "Prior", "StandardNormal", "alphabet_of"]
 
 Encode = Callable[[Tensor], Distribution]
 """Images (B, C, H, W) -> q(z given x): what a prior made of encoded images needs."""
@@ -35,3 +36,18 @@ class StandardNormal(Prior):
 
     def forward(self, encode: Encode) -> Distribution:  # noqa: ARG002
         return normal(self.zero, self.one)
+
+
+def alphabet_of(encode: Encode) -> Alphabet:
+    """The alphabet that an encoder writes images in: a prior over symbols needs to know what they stand for.
+
+    Raises:
+        UsageError: if the encoder does not quantise.
+    """
+    family = getattr(encode, "family", None)
+    if not isinstance(family, Alphabet):
+        raise UsageError(
+            f"a prior over codes needs an encoder that puts out codes; this one puts out {type(family).__name__}. Use "
+            "a recipe that quantises, such as 'vq'"
+        )
+    return family

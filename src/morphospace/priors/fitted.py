@@ -19,10 +19,11 @@ import morphospace.distributions as d
 from morphospace.distributions import Distribution
 from morphospace.priors.base import Encode, Prior
 from morphospace.priors.learned import FlowPrior, Mixture
+from morphospace.priors.sequences import Autoregressive, fit_autoregressive
 from morphospace.seeds import seeded
 from morphospace.types import Progress, UnknownName, UsageError, silent
 
-__all__ = ["FITTED", "Fitted", "TwoStage", "fit_prior", "fitted_prior"]
+__all__ = ["FITTED", "OF_CODES", "Fitted", "TwoStage", "fit_prior", "fitted_prior"]
 
 FIT_BATCH = 512
 FIT_LR = 2e-3
@@ -207,22 +208,41 @@ FITTED: dict[str, tuple[Callable[..., Prior], Callable[..., None], int]] = {
     "mixture": (_make_mixture, _fit_mixture, 0),
     "flow": (FlowPrior, _fit_flow, 2000),
     "two-stage": (TwoStage, _fit_two_stage, 4000),
+    "autoregressive": (Autoregressive, fit_autoregressive, 2000),
 }
-"""What can be fitted after training: how each is made of D and its arguments, how fitted, in how many steps."""
+"""What can be fitted after training: how each is made of D (of the alphabet, for those `OF_CODES`) and its arguments,
+how it is fitted, in how many steps."""
+OF_CODES = ("autoregressive",)
+"""Those of rows of codes; the others are of points that may be any numbers."""
 
 
-def fitted_prior(name: str, latent: int, arguments: Mapping[str, Any]) -> Prior:
+def fitted_prior(
+    name: str, latent: int, arguments: Mapping[str, Any], alphabet: d.Alphabet | None = None
+) -> Prior:
     """A prior of `FITTED` before it is fitted, or to load its weights into.
+
+    Args:
+        name: of `FITTED`.
+        latent: D.
+        arguments: of the prior.
+        alphabet: of a space whose points are rows of codes.
 
     Raises:
         UnknownName: for a name that is not there.
-        UsageError: for arguments that it does not take.
+        UsageError: for arguments that it does not take; for a prior of codes where there are none, and the reverse.
     """
     if name not in FITTED:
         raise UnknownName("prior to fit", name, FITTED)
+    if (name in OF_CODES) != (alphabet is not None):
+        kind, fit = ("any numbers", "mixture") if alphabet is None else ("rows of codes", "autoregressive")
+        raise UsageError(
+            f"the prior '{name}' cannot be fitted to this space, whose points are {kind}; fit '{fit}'"
+        )
     make = FITTED[name][0]
     try:
-        return Fitted(make(latent, **arguments), latent)
+        return (
+            make(alphabet, **arguments) if alphabet is not None else Fitted(make(latent, **arguments), latent)
+        )
     except TypeError as error:
         raise UsageError(f"the prior '{name}' cannot be made with {dict(arguments)}: {error}") from None
 
@@ -234,26 +254,34 @@ def fit_prior(
     arguments: Mapping[str, Any],
     seed: int = 0,
     progress: Progress = silent,
+    alphabet: d.Alphabet | None = None,
 ) -> Prior:
-    """A prior fitted to the aggregated posterior: to one draw of N(mean, scale²) for each image.
+    """A prior fitted to the aggregated posterior: to one draw of N(mean, scale²) for each image, or to its codes.
 
     Args:
         name: of `FITTED`.
         means: the images' latents.
         scales: the posteriors' deviations, noughts for points.
         arguments: of the prior: ``components`` of a mixture, ``kind`` and ``transforms`` of a flow, ``width`` of two
-        stages.
+        stages, ``width``, ``layers`` and ``heads`` of an autoregressive one.
         seed: the result is a function of it.
         progress: told of each stretch of work.
+        alphabet: of a space whose points are rows of codes.
     """
     with seeded(seed, "prior"):
-        prior = fitted_prior(name, means.shape[1], arguments)
+        prior = fitted_prior(name, means.shape[1], arguments, alphabet)
+        _, fit, steps = FITTED[name]
         z = torch.from_numpy(np.asarray(means, dtype=np.float32))
+        if alphabet is not None:
+            assert isinstance(prior, Autoregressive)
+            prior.loc.copy_(z.mean(0))
+            prior.scale.copy_(z.std(0, correction=0))
+            fit(prior, alphabet.symbols(z), seed, steps, progress)
+            return prior.requires_grad_(False)
         z = z + torch.from_numpy(np.asarray(scales, dtype=np.float32)) * torch.randn_like(z)
         z = z[torch.randperm(len(z))]
     assert isinstance(prior, Fitted)
     prior.loc.copy_(z.mean(0))
     prior.scale.copy_(z.std(0, correction=0).clamp_min(1e-6))
-    _, fit, steps = FITTED[name]
     fit(prior.inner, (z - prior.loc) / prior.scale, seed, steps, progress)
     return prior.requires_grad_(False)

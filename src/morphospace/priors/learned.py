@@ -16,7 +16,7 @@ from torch.distributions import Independent, Normal
 import morphospace.distributions as d
 from morphospace.distributions import Distribution
 from morphospace.manifolds import Ball
-from morphospace.priors.base import Encode, Prior, StandardNormal
+from morphospace.priors.base import Encode, Prior, StandardNormal, alphabet_of
 from morphospace.types import ImageSpec, UsageError
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "Mixture",
     "Uniform",
     "UniformChoices",
+    "UniformCodes",
     "VampPrior",
     "WrappedStandard",
 ]
@@ -185,6 +186,23 @@ class UniformChoices(StandardNormal):
 
     def forward(self, encode: Encode) -> Distribution:  # noqa: ARG002
         return self.law(self.zero.reshape(-1, self.categories), self.temperature)
+
+
+class UniformCodes(Prior):
+    """Every code alike at each place: the law of a quantised space before anything is known of it.
+
+    Args:
+        length: S, codes of a point.
+    """
+
+    zero: Tensor
+
+    def __init__(self, length: int) -> None:
+        super().__init__()
+        self.register_buffer("zero", torch.zeros(length, dtype=torch.long), persistent=False)
+
+    def forward(self, encode: Encode) -> Distribution:
+        return d.UniformCodes(alphabet_of(encode), self.zero)
 
 
 class Beside(Prior):

@@ -45,6 +45,7 @@ from morphospace.recipes.posteriors import (
     poincare,
 )
 from morphospace.recipes.priors import exemplar, flow_prior, mixture_prior, vade, vamp
+from morphospace.recipes.quantised import fsq, residual_vq, vq
 from morphospace.recipes.registry import Parts, Recipe, get, names, page, recipe, themes
 from morphospace.recipes.regularised import ae, rae_gp, rae_l2, rae_sn
 
@@ -71,6 +72,7 @@ __all__ = [
     "flow_prior",
     "free_bits",
     "free_nats",
+    "fsq",
     "full_posterior",
     "gaussian",
     "get",
@@ -96,6 +98,7 @@ __all__ = [
     "rae_sn",
     "recipe",
     "reference",
+    "residual_vq",
     "sigma_vae",
     "sliced_wasserstein",
     "sticking_the_landing",
@@ -104,6 +107,7 @@ __all__ = [
     "vae",
     "vae_gan",
     "vamp",
+    "vq",
     "wae_gan",
     "wae_mmd",
 ]

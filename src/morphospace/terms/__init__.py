@@ -12,6 +12,7 @@ from morphospace.terms.bounds import (
     PartiallyImportant,
     sticking_the_landing,
 )
+from morphospace.terms.codes import codebook, commitment, perplexity
 from morphospace.terms.critics import Critic
 from morphospace.terms.disentangling import (
     CovarianceFromIdentity,
@@ -49,9 +50,12 @@ __all__ = [
     "TotalCorrelation",
     "TotalCorrelationCritic",
     "balanced_rate",
+    "codebook",
+    "commitment",
     "decoder_norm",
     "latent_norm",
     "mmd",
+    "perplexity",
     "sliced_wasserstein",
     "sticking_the_landing",
 ]

@@ -92,7 +92,7 @@ def measure(run: Run) -> Line:
     torch.set_num_threads(run.threads)
     images = study.images(run.source)
     learned = images.train  # without test images, training tests nothing on the way
-    recipe = recipes.get(run.recipe, images.spec, run.arguments)
+    recipe = recipes.get(run.recipe, images.spec, run.arguments).met(learned)
     settings = recipe.settings.changed(steps=10**6, seed=run.seed, precision=run.precision, device=run.device)
     settings = settled(recipe, learned, settings)
     budget = 60 * run.minutes

@@ -31,6 +31,7 @@ class NothingReadBack(TorchDispatchMode):
 def run_of(name: str) -> _Run:
     images = make_images()
     recipe = recipes.get(name, images.spec, {"size": "tiny"} if name != "reference" else {})
+    recipe = recipe.met(images)
     settings = settled(recipe, images, recipe.settings.changed(steps=20, batch=16, ema=0.1))
     return _Run(recipe, images, settings, {}, None)
 
@@ -46,6 +47,7 @@ def state(run: _Run) -> dict[str, torch.Tensor]:
     found |= {f"objective.{k}": v for k, v in run.objective.state_dict().items()}
     found |= {f"sums.{k}": v for k, v in run.sums.items()}
     found |= {"failed": run.failed, "number": run.number, "average": run.average, "next": run.batches._next}
+    found |= {} if run.batches.labels is None else {"labels": run.batches.labels}
     found |= {f"weights.{k}": v for k, v in run.weights.items() if isinstance(v, torch.Tensor)}
     for i, optimizer in enumerate(run._optimizers()):
         for j, entry in enumerate(optimizer.state.values()):

@@ -22,7 +22,7 @@ SPEC = ImageSpec(1, 8, 8)
 
 
 def built(name: str, **arguments: object) -> Parts:
-    return recipes.get(name, SPEC, {"size": "tiny", **arguments}).build()
+    return recipes.get(name, SPEC, {"size": "tiny", **arguments}).met(make_images()).build()
 
 
 def model(name: str, **arguments: object) -> VAE:
@@ -45,6 +45,8 @@ def model(name: str, **arguments: object) -> VAE:
         ("exemplar", families.DiagonalNormal, priors.Exemplars),
         ("flow-prior", families.DiagonalNormal, priors.FlowPrior),
         ("vade", families.DiagonalNormal, priors.Mixture),
+        ("cvae", families.DiagonalNormal, priors.StandardNormal),
+        ("class-prior", families.DiagonalNormal, priors.ClassNormals),
     ],
 )
 def test_it_has_the_posterior_and_the_prior_that_it_is_named_for(name, posterior, prior):
@@ -111,6 +113,8 @@ WRONG = {
     "exemplar": {"exemplars": (-1,)},
     "flow-prior": {"kind": ("iaf",), "transforms": (0,)},
     "vade": {"clusters": (0,), "warmup": (1.5,)},
+    "cvae": {"classes": (0, -1)},
+    "class-prior": {"classes": (0,)},
     "gaussian": {"sigma": (0.0, -1.0)},
     "laplace": {"sigma": (math.nan,)},
     "logistic-mixture": {"components": (0,)},

@@ -31,11 +31,16 @@ def random(*shape: int, seed: int = 0, scale: float = 1.0) -> torch.Tensor:
 
 def made(name: str, channels: int = 1) -> Likelihood:
     family = getattr(families, name)
-    return family(channels) if name == "LogisticMixture" else family()
+    given = {"LogisticMixture": (channels,), "Masked": (families.Bernoulli(),)}
+    return family(*given.get(name, ()))
 
 
 LIKELIHOODS = [
-    n for n in families.__all__ if issubclass(getattr(families, n), Likelihood) and n != "Likelihood"
+    name
+    for name in families.__all__
+    if isinstance(found := getattr(families, name), type)
+    and issubclass(found, Likelihood)
+    and found is not Likelihood
 ]
 
 

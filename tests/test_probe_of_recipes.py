@@ -16,7 +16,7 @@ def test_every_recipe_can_be_probed(name, monkeypatch):
     plain = loop.probe
     monkeypatch.setattr(loop, "probe", lambda *args: found.append(plain(*args)) or found[0])
     images = make_images()
-    recipe = recipes.get(name, images.spec, {"size": "tiny"})
+    recipe = recipes.get(name, images.spec, {"size": "tiny"}).met(images)
     settings = settled(recipe, images, recipe.settings.changed(steps=200))
     assert settings.precision == found[0].precision
     assert found[0].gain > 0

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from fixtures.small import make_images, unit
 from morphospace import recipes
+from morphospace.data.images import Images
 from morphospace.families import Likelihood
 from morphospace.fitting import fit, refit
 from morphospace.model import VAE, Trace
@@ -35,7 +36,16 @@ def signature(name: str) -> dict[str, inspect.Parameter]:
 
 
 def arguments(name: str) -> dict[str, str]:
-    return {"size": "tiny"} if "size" in signature(name) else {}
+    """Small, and for the three classes of `make_images` where it is told of classes."""
+    return {k: v for k, v in {"size": "tiny", "classes": "3"}.items() if k in signature(name)}
+
+
+def trace_of(parts: Parts, images: Images) -> Trace:
+    return parts.model.trace(unit(images), parts.objective.draws, labels=labels_of(parts.model, images))
+
+
+def labels_of(model: VAE, images: Images) -> Tensor | None:
+    return torch.from_numpy(images.labels) if model.classes else None
 
 
 def made(name: str, spec: ImageSpec) -> Recipe:
@@ -79,7 +89,7 @@ def _noise():
 def test_every_weight_gets_a_gradient_and_every_shape_is_right(name, spec):
     parts = built(name, spec)
     parts.model.zero_grad()
-    trace = parts.model.trace(unit(make_images(4, spec.shape)), parts.objective.draws)
+    trace = trace_of(parts, make_images(4, spec.shape))
     latent = trace.z.shape[-1]
     assert trace.q.mean.shape == trace.q.stddev.shape == (4, latent)
     assert trace.px.mean.shape == (parts.objective.draws, 4, *spec.shape)
@@ -99,28 +109,33 @@ def test_every_weight_gets_a_gradient_and_every_shape_is_right(name, spec):
 @torch.no_grad()
 def test_rows_in_are_rows_out_in_order_and_images_are_images(name, spec):
     model = built(name, spec).model.eval()
-    x = unit(make_images(6, spec.shape))
-    forwards, again, backwards = model.encode(x), model.encode(x), model.encode(x.flip(0))
+    images = make_images(6, spec.shape)
+    x, y = unit(images), labels_of(model, images)
+    turned = None if y is None else y.flip(0)
+    forwards, again, backwards = model.encode(x, y), model.encode(x, y), model.encode(x.flip(0), turned)
     assert torch.equal(forwards.mean, again.mean)  # an embedding is no random draw
     assert torch.equal(forwards.stddev, again.stddev)
     torch.testing.assert_close(backwards.mean.flip(0), forwards.mean, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(backwards.stddev.flip(0), forwards.stddev, rtol=1e-4, atol=1e-5)
-    alone = model.encode(x[2:3])
+    alone = model.encode(x[2:3], None if y is None else y[2:3])
     torch.testing.assert_close(alone.mean[0], forwards.mean[2], rtol=1e-4, atol=1e-5)
     assert forwards.mean.std(0).max() > 0  # different images lie in different places
-    images = model.decode(model.prior(model.encoder).rsample(torch.Size((3,))))
-    assert images.shape == (3, *spec.shape)
-    assert images.min() >= 0
-    assert images.max() <= 1
+    drawn = model.sample(3, None if y is None else y[:3])
+    assert drawn.shape == (3, *spec.shape)
+    assert drawn.min() >= 0
+    assert drawn.max() <= 1
     model.train()
 
 
 def part_of(model: VAE, trace: Trace, rows: slice) -> Trace:
     """The trace of some of the images, with the draws that they had."""
-    z = trace.z[:, rows]
-    return Trace(
-        trace.x[rows], model.encode(trace.x[rows]), z, model.decoder(z), trace.pz, trace.decoder, trace.images
+    z, y = trace.z[:, rows], None if trace.labels is None else trace.labels[rows]
+    q, px, pz = (
+        model.encode(trace.x[rows], y),
+        model.decoder(z, y),
+        model.prior_of(y) if model.classes else trace.pz,
     )
+    return Trace(trace.x[rows], q, z, px, pz, trace.decoder, trace.images, y)
 
 
 @CASES
@@ -132,7 +147,8 @@ def test_a_loss_does_not_depend_on_the_batch_size(name, spec):
     they draw numbers of their own, so they agree on average alone.
     """
     parts = built(name, spec)
-    trace = parts.model.eval().trace(unit(make_images(4, spec.shape)), parts.objective.draws)
+    parts.model.eval()
+    trace = trace_of(parts, make_images(4, spec.shape))
     halves = [part_of(parts.model, trace, rows) for rows in (slice(0, 2), slice(2, 4))]
     for called, term in parts.objective.terms.items():
         if not (getattr(term, "pools", False) or getattr(term, "random", False)):
@@ -150,7 +166,7 @@ def test_a_loss_does_not_depend_on_the_batch_size(name, spec):
 def test_every_default_weight_has_an_effect(name):
     """Each term alone moves some weight of the model, at the start or with a wider posterior than at the start."""
     parts = made(name, own_shape(name)).build(seed=0)
-    x = unit(make_images(8, own_shape(name).shape))
+    images = make_images(8, own_shape(name).shape)
     learned = [p for p in parts.model.parameters() if p.requires_grad]
     weights = parts.objective.weights(0.5)
     idle = {called for called in parts.objective.terms if weights[called] != 0}
@@ -159,7 +175,7 @@ def test_every_default_weight_has_an_effect(name):
         with torch.no_grad():
             for p in parts.model.encoder.parameters():
                 p.mul_(factor)
-        trace = parts.model.trace(x, parts.objective.draws)
+        trace = trace_of(parts, images)
         for called in sorted(idle):
             value = parts.objective.terms[called](trace)
             found = torch.autograd.grad(value, learned, retain_graph=True, allow_unused=True)
@@ -174,7 +190,8 @@ def test_it_starts_near_the_cost_of_guessing_grey(name):
     spec = own_shape(name)
     model = built(name, spec).model
     family = model.decoder.family
-    trace = model.trace(unit(make_images(8, spec.shape)))
+    images = make_images(8, spec.shape)
+    trace = model.trace(unit(images), labels=labels_of(model, images))
     if isinstance(family, Likelihood) and family.support == "binary":
         assert trace.distortion.mean().item() == pytest.approx(math.log(2) * spec.pixels, rel=0.3)
     assert torch.isfinite(trace.distortion).all()
@@ -219,7 +236,7 @@ def test_it_trains_saves_and_loads(name, tmp_path):
     again = Space.load(tmp_path / "run")
     assert torch.equal(space.encode(images).mean, again.encode(images).mean)
     assert torch.isfinite(space.encode(images).mean).all()
-    assert torch.isfinite(space.sample(3)).all()
+    assert torch.isfinite(space.sample(3, labels="bar" if space.conditional else None)).all()
     assert again.recipe == space.recipe
     assert json.loads(json.dumps(space.recipe.arguments)) == space.recipe.arguments
 

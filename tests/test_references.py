@@ -14,7 +14,7 @@ PAGES = {name: recipes.page(name) for name in recipes.names()}
 
 def plain(text: str) -> str:
     """Letters alone, in small ones, so that braces, Greek and accents do not count."""
-    plainer = {"β": "beta", "ü": "u", "é": "e", "ø": "o"}
+    plainer = {"β": "beta", "ü": "u", "é": "e", "ø": "o", "á": "a"}
     return re.sub(r"[^a-z0-9]", "", text.lower().translate(str.maketrans(plainer)))
 
 

@@ -7,7 +7,7 @@ import os
 import platform
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -19,9 +19,8 @@ from morphospace.networks import count_parameters
 from morphospace.recipes import Recipe
 from morphospace.settings import Settings
 from morphospace.space import Space, made_from
-from morphospace.training import Trained, checkpoint, resume, train
+from morphospace.training import Trained, checkpoint, make_feed, resume, train
 from morphospace.training.config import read_config, require_same_images
-from morphospace.training.feed import Feed
 from morphospace.training.measure import measure
 from morphospace.types import NumericalError, Progress, UsageError, silent
 
@@ -63,12 +62,14 @@ def fit(
         changes: single settings to change: ``epochs=3``, ``lr=1e-3``, ``seed=1``.
 
     Raises:
-        UsageError: for settings or shapes that do not fit, and for an ``out`` that holds a run already.
+        UsageError: for settings or shapes that do not fit, images without the labels that the recipe needs, and for an
+            ``out`` that holds a run already.
         NumericalError: at the first loss or gradient that is not finite.
         Interrupted: when SIGINT or SIGTERM asked for a stop, after a checkpoint.
     """
     if recipe.spec != images.spec:
         raise UsageError(f"the recipe was made for {recipe.spec} images; these are {images.spec}")
+    recipe = recipe.met(images)
     settings = (settings or recipe.settings).changed(**changes)
     folder = Path(out) if out is not None else None
     if folder is not None and any((folder / name).exists() for name in RUN_MARKS):
@@ -118,7 +119,7 @@ def _finish(
 ) -> Space:
     """Measure, encode and save what the loop gave."""
     space = Space(trained.model, recipe, trained.config, {})
-    space.results = _results(trained, images, space.settings, progress)
+    space.results = _results(trained, recipe, images, space.settings, progress)
     space.latents = encode_own(space, images, progress)
     if folder is not None:
         space.save(folder)
@@ -126,14 +127,16 @@ def _finish(
     return space
 
 
-def _results(trained: Trained, images: Images, settings: Settings, progress: Progress) -> dict[str, Any]:
-    device = next(trained.model.parameters()).device
+def _results(
+    trained: Trained, recipe: Recipe, images: Images, settings: Settings, progress: Progress
+) -> dict[str, Any]:
+    parts = recipe.build()
+    splits: tuple[tuple[Literal["train", "test"], int], ...] = (("test", settings.test_draws), ("train", 1))
     results: dict[str, Any] = {}
-    for name, split, draws in (("test", images.test, settings.test_draws), ("train", images.train, 1)):
-        if len(split):
-            elbo = measure(
-                trained.model, Feed(split.pixels, device), draws, settings.seed, progress, f"measuring {name}"
-            )
+    for name, draws in splits:
+        feed = make_feed(parts, images, name, settings)
+        if len(feed):
+            elbo = measure(trained.model, feed, draws, settings.seed, progress, f"measuring {name}")
             if not math.isfinite(elbo.neg_elbo):
                 raise NumericalError(
                     f"the trained model's −ELBO on the {name} images is {elbo.neg_elbo}; expected a finite number. "

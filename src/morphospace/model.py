@@ -14,10 +14,15 @@ from torch import Tensor, nn
 
 from morphospace.distributions import Distribution, divergence
 from morphospace.families import Family, Likelihood
-from morphospace.networks import Network
-from morphospace.priors import Encode, Prior
+from morphospace.networks import Network, OfClass
+from morphospace.priors import Encode, Prior, PriorOfClass
+from morphospace.types import UsageError
 
-__all__ = ["VAE", "Conditional", "FromImages", "Trace"]
+__all__ = ["VAE", "Conditional", "FromImages", "FromLabels", "Labels", "Trace"]
+
+Labels = Tensor
+"""The classes of a batch: positions (B,), int64, with −1 where one is not known; or weights of the Y classes (B, Y),
+floats whose rows sum to one. Either may lack its first dimension: then all of the batch are of one class."""
 
 KIND_IMAGES = 256
 """Images that tell whether a set is of black and white alone."""
@@ -30,9 +35,16 @@ class FromImages(Protocol):
     def begin_with(self, pick: Callable[[int], Tensor], encode: Encode) -> None: ...
 
 
+@runtime_checkable
+class FromLabels(Protocol):
+    """A part that counts the training images of each class before the first step."""
+
+    def begin_with_labels(self, labels: Tensor) -> None: ...
+
+
 @final
 class Conditional(nn.Module):
-    """A tensor turned into a distribution: x -> q(z given x), and z -> p(x given z)."""
+    """A tensor turned into a distribution: x -> q(z given x), and z -> p(x given z); a label may stand beside it."""
 
     def __init__(self, network: Network, family: Family) -> None:
         super().__init__()
@@ -41,17 +53,37 @@ class Conditional(nn.Module):
         # What the network computes in while it is trained; probabilities are float32 in any case.
         self.dtype = torch.float32
 
-    def parameters_of(self, c: Tensor) -> Tensor:
-        """The network's output for inputs (…, *input_shape), with their leading dimensions kept."""
+    @property
+    def classes(self) -> int:
+        """How many classes it is told of; 0 where it needs no labels."""
+        return self.network.classes
+
+    def parameters_of(self, c: Tensor, labels: Labels | None = None) -> Tensor:
+        """The network's output for inputs (…, *input_shape), with their leading dimensions kept.
+
+        Raises:
+            UsageError: if it is told of classes, and there are no labels; labels that it has no use for do not matter.
+        """
         event = len(self.network.input_shape)
         lead = c.shape[: c.dim() - event]
+        inputs = [c.reshape(-1, *c.shape[c.dim() - event :])]
+        if self.classes:
+            inputs.append(self._weights(labels).to(c.dtype).expand(*lead, self.classes).flatten(0, -2))
         rough = self.dtype != torch.float32
         with torch.autocast(c.device.type, self.dtype) if rough else nullcontext():
-            h: Tensor = self.network(c.reshape(-1, *c.shape[c.dim() - event :]))
+            h: Tensor = self.network(*inputs)
         return h.reshape(*lead, *h.shape[1:])
 
-    def forward(self, c: Tensor) -> Distribution:
-        distribution: Distribution = self.family(self.parameters_of(c))
+    def _weights(self, labels: Labels | None) -> Tensor:
+        """Labels as weights of the classes; noughts alone where the class is not known."""
+        if labels is None:
+            raise UsageError(f"this model is told of {self.classes} classes, and no labels were given")
+        if labels.is_floating_point():
+            return labels
+        return labels.unsqueeze(-1) == torch.arange(self.classes, device=labels.device)
+
+    def forward(self, c: Tensor, labels: Labels | None = None) -> Distribution:
+        distribution: Distribution = self.family(self.parameters_of(c, labels))
         return distribution
 
 
@@ -67,6 +99,7 @@ class Trace:
         pz: the prior p(z).
         decoder: z -> p(x given z), for terms that look at other points than the draws, or at the decoder itself.
         images: how many images the set has that ``x`` was drawn from; None where ``x`` is all of it.
+        labels: the images' classes, for a model that is told of them: q, px and pz are then those of the class.
     """
 
     x: Float[Tensor, "B C H W"]
@@ -76,6 +109,7 @@ class Trace:
     pz: Distribution
     decoder: Conditional | None = None
     images: int | None = None
+    labels: Labels | None = None
 
     @cached_property
     def distortion(self) -> Float[Tensor, "K B"]:
@@ -103,17 +137,50 @@ class VAE(nn.Module):
         self.decoder = decoder
         self.prior = prior
 
-    def trace(self, x: Float[Tensor, "B C H W"], draws: int = 1, images: int | None = None) -> Trace:
-        """One forward pass with ``draws`` points of the latent space per image; ``images`` as in `Trace`."""
-        return self._trace(self.seen(x), draws, images)
+    @property
+    def classes(self) -> int:
+        """How many classes some part is told of; 0 for a model that needs no labels."""
+        return max(self.encoder.classes, self.decoder.classes, self.prior.classes)
+
+    def trace(
+        self,
+        x: Float[Tensor, "B C H W"],
+        draws: int = 1,
+        images: int | None = None,
+        labels: Labels | None = None,
+    ) -> Trace:
+        """One forward pass with ``draws`` points of the latent space per image; ``images``, ``labels`` as in `Trace`.
+
+        Raises:
+            UsageError: if a part is told of classes, and there are no labels.
+        """
+        return self._trace(self.seen(x), draws, images, labels)
+
+    def prior_of(self, labels: Labels | None = None) -> Distribution:
+        """p(z), or p(z given y) of each label where the prior is told of classes."""
+        found: Distribution = (
+            self.prior(self.encoder, labels) if self.prior.classes else self.prior(self.encoder)
+        )
+        return found
+
+    def of_class(self, label: int) -> VAE:
+        """The model of one class, which needs no labels; it shares its weights with this one."""
+        encoder, decoder = (
+            Conditional(OfClass(part.network, label), part.family) if part.classes else part
+            for part in (self.encoder, self.decoder)
+        )
+        prior = PriorOfClass(self.prior, label) if self.prior.classes else self.prior
+        return VAE(encoder, decoder, prior).train(self.training)
 
     def seen(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
         """Images as the likelihood takes them: themselves, or binarised or dequantised by torch's current generator."""
         likelihood = self.decoder.family
         return likelihood.data(x) if isinstance(likelihood, Likelihood) else x
 
-    def begin(self, pick: Callable[[int], Tensor]) -> None:
+    def begin(self, pick: Callable[[int], Tensor], labels: Labels | None = None) -> None:
         """Show the parts some images before the first step: ``pick(n)`` gives n to be learned from, (n, C, H, W).
+
+        ``labels`` are those of all training images, for a model that is told of classes.
 
         Raises:
             UsageError: if the likelihood is not a law of such images.
@@ -123,38 +190,52 @@ class VAE(nn.Module):
         for part in self.modules():
             if isinstance(part, FromImages):
                 part.begin_with(pick, self.encoder)
+            if isinstance(part, FromLabels) and labels is not None:
+                part.begin_with_labels(labels)
 
-    def _trace(self, x: Tensor, draws: int, images: int | None = None) -> Trace:
-        q = self.encoder(x)
+    def _trace(self, x: Tensor, draws: int, images: int | None, labels: Labels | None) -> Trace:
+        q = self.encoder(x, labels)
         z = q.rsample(torch.Size((draws,)))
-        return Trace(x, q, z, self.decoder(z), self.prior(self.encoder), self.decoder, images)
+        px = self.decoder(z, labels)
+        return Trace(x, q, z, px, self.prior_of(labels), self.decoder, images, labels)
 
-    def encode(self, x: Float[Tensor, "B C H W"]) -> Distribution:
+    def encode(self, x: Float[Tensor, "B C H W"], labels: Labels | None = None) -> Distribution:
         """q(z given x). People take ``.mean``: an embedding is not a random draw."""
-        q: Distribution = self.encoder(x)
+        q: Distribution = self.encoder(x, labels)
         return q
 
-    def decode(self, z: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch C H W"]:
+    def decode(
+        self, z: Float[Tensor, "*batch D"], labels: Labels | None = None
+    ) -> Float[Tensor, "*batch C H W"]:
         """The mean image at each point."""
-        images: Tensor = self.decoder(z).mean
+        images: Tensor = self.decoder(z, labels).mean
         return images
 
-    def sample(self, n: int) -> Float[Tensor, "{n} C H W"]:
+    def sample(self, n: int, labels: Labels | None = None) -> Float[Tensor, "{n} C H W"]:
         """Mean images at ``n`` points drawn from the prior, by torch's current generator."""
-        return self.decode(self.prior(self.encoder).rsample(torch.Size((n,))))
+        p = self.prior_of(labels)
+        each = self.prior.classes and labels is not None and labels.dim() > 0
+        return self.decode(p.rsample(torch.Size(() if each else (n,))), labels)
 
     @torch.no_grad()
     def log_likelihood(
-        self, x: Float[Tensor, "B C H W"], draws: int = 1000, chunk: int = 50
+        self,
+        x: Float[Tensor, "B C H W"],
+        draws: int = 1000,
+        chunk: int = 50,
+        labels: Labels | None = None,
     ) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
         """log p(x) in nats by importance weighting with exactly ``draws`` points per image, and its standard error.
+
+        With labels, for a model that is told of classes, it is log p(x given y).
 
         The estimate log((1/K)·Σ w) is a lower bound in expectation (Burda et al. 2016, arXiv:1509.00519); the
         standard error is the delta method's, sd(w) / (mean(w)·√K). Sums are kept in float64.
         """
         x = self.seen(x)  # once, so that all draws are of the same images
         parts = [
-            self._trace(x, min(chunk, draws - done)).log_weight.double() for done in range(0, draws, chunk)
+            self._trace(x, min(chunk, draws - done), None, labels).log_weight.double()
+            for done in range(0, draws, chunk)
         ]
         log_w = torch.cat(parts)  # (draws, B)
         top = log_w.amax(0)

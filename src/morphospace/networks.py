@@ -24,6 +24,8 @@ __all__ = [
     "GridDecoder",
     "GridEncoder",
     "Network",
+    "NoughtForMissing",
+    "OfClass",
     "ReferenceDecoder",
     "ReferenceEncoder",
     "Size",
@@ -35,10 +37,48 @@ REFERENCE_SPEC = ImageSpec(1, 28, 28)
 
 
 class Network(nn.Module):
-    """A body that maps (N, *input_shape) to (N, *output_shape)."""
+    """A body that maps (N, *input_shape) to (N, *output_shape).
+
+    Attributes:
+        classes: Y, the classes that it is told of, or 0. If any, it is called with (N, Y) weights of them too: a one
+            and noughts for an image of one class, noughts alone where the class is not known.
+    """
 
     input_shape: tuple[int, ...]
     output_shape: tuple[int, ...]
+    classes: int = 0
+
+
+class NoughtForMissing(Network):
+    """A network of images whose missing pixels, nan, are noughts to it (Nazábal et al. 2020, arXiv:1807.03653)."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+        self.input_shape, self.output_shape, self.classes = (
+            network.input_shape,
+            network.output_shape,
+            network.classes,
+        )
+
+    def forward(self, x: Float[Tensor, "N C H W"], *y: Tensor) -> Float[Tensor, "N P"]:
+        out: Tensor = self.network(x.masked_fill(x.isnan(), 0.0), *y)
+        return out
+
+
+class OfClass(Network):
+    """A network that is told of classes, with one class for all that it is given."""
+
+    def __init__(self, network: Network, label: int) -> None:
+        super().__init__()
+        self.network, self.label = network, label
+        self.input_shape, self.output_shape = network.input_shape, network.output_shape
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.zeros(len(x), self.network.classes, dtype=x.dtype, device=x.device)
+        y[:, self.label] = 1
+        out: Tensor = self.network(x, y)
+        return out
 
 
 class Precise(nn.Linear):
@@ -199,15 +239,16 @@ class ConvEncoder(Network):
     """(N, C, H, W) -> (N, outputs): a convolution of stride 4, some of stride 2 down to a 4×4 grid, residual blocks.
 
     Fine detail is left at once, since activations at full size, not products, are what a CPU spends its time on. Depth
-    after that is cheap, and is what lets the encoder find the posterior of images that it has not seen.
+    after that is cheap, and is what lets the encoder find the posterior of images that it has not seen. Classes, if
+    there are any, join what the convolutions found.
     """
 
     widest = 128
 
-    def __init__(self, spec: ImageSpec, outputs: int, size: Size) -> None:
+    def __init__(self, spec: ImageSpec, outputs: int, size: Size, classes: int = 0) -> None:
         super().__init__()
         _require_conv_shape(spec)
-        self.input_shape, self.output_shape = spec.shape, (outputs,)
+        self.input_shape, self.output_shape, self.classes = spec.shape, (outputs,), classes
         sides, width = _divided((spec.height, spec.width), 4), size.encoder
         layers: list[nn.Module] = [nn.Conv2d(spec.channels, width, 6, stride=4, padding=1), nn.SiLU()]
         while max(sides) > 4 or len(layers) < 4:
@@ -215,14 +256,17 @@ class ConvEncoder(Network):
             layers += [nn.Conv2d(width, wider, 3, stride=2, padding=1), nn.SiLU()]
             sides, width = _divided(sides, 2), wider
         self.convolutions = nn.Sequential(*layers)
-        self.hidden = nn.Linear(width * math.prod(sides), size.hidden)
+        self.hidden = nn.Linear(width * math.prod(sides) + classes, size.hidden)
         self.blocks = nn.Sequential(*(Residual(size.hidden) for _ in range(size.blocks)))
         self.heads = Precise(size.hidden, outputs)
 
-    def forward(self, x: Float[Tensor, "N C H W"]) -> Float[Tensor, "N P"]:
+    def forward(
+        self, x: Float[Tensor, "N C H W"], y: Float[Tensor, "N Y"] | None = None
+    ) -> Float[Tensor, "N P"]:
         # Sides that are no multiple of four get noughts at their far end, so that the strides reach the last pixel.
         x = F.pad(x, (0, -x.shape[3] % 4, 0, -x.shape[2] % 4))
-        out: Tensor = self.heads(self.blocks(F.silu(self.hidden(self.convolutions(x).flatten(1)))))
+        h = _joined(self.convolutions(x).flatten(1), y)
+        out: Tensor = self.heads(self.blocks(F.silu(self.hidden(h))))
         return out
 
 
@@ -231,24 +275,33 @@ class ConvDecoder(Network):
 
     The last convolution puts out a tile of 4×4 pixels for each place of its grid (Shi et al. 2016, arXiv:1609.05158),
     so that no activation but the image itself has full size. Another ``stem`` may stand in its place: (N, latent) ->
-    (N, size.stem).
+    (N, size.stem). Classes, if there are any, stand beside the latents.
     """
 
     def __init__(
-        self, spec: ImageSpec, latent: int, size: Size, factor: int = 1, stem: nn.Module | None = None
+        self,
+        spec: ImageSpec,
+        latent: int,
+        size: Size,
+        factor: int = 1,
+        stem: nn.Module | None = None,
+        classes: int = 0,
     ) -> None:
         super().__init__()
         _require_conv_shape(spec)
         self.input_shape, self.output_shape = (latent,), (factor * spec.channels, spec.height, spec.width)
+        self.classes = classes
         self.sides = _sides(spec)
         self.base = (size.grid, *self.sides[0])
-        self.stem = dense_stem(latent, size) if stem is None else stem
+        self.stem = dense_stem(latent + classes, size) if stem is None else stem
         self.spread = nn.Linear(size.stem, math.prod(self.base))
         self.stages = nn.ModuleList(nn.Conv2d(size.grid, 4 * size.grid, 3, padding=1) for _ in self.sides[1:])
         self.tiles = nn.Conv2d(size.grid, 16 * self.output_shape[0], 3, padding=1)
 
-    def forward(self, z: Float[Tensor, "N D"]) -> Float[Tensor, "N P H W"]:
-        h: Tensor = F.silu(self.spread(self.stem(z))).reshape(-1, *self.base)
+    def forward(
+        self, z: Float[Tensor, "N D"], y: Float[Tensor, "N Y"] | None = None
+    ) -> Float[Tensor, "N P H W"]:
+        h: Tensor = F.silu(self.spread(self.stem(_joined(z, y)))).reshape(-1, *self.base)
         for stage, (height, width) in zip(self.stages, self.sides[1:], strict=True):
             # Sides were divided upwards, so the way back may overshoot by a pixel or three.
             h = F.silu(F.pixel_shuffle(stage(h), 2)[..., :height, :width])
@@ -275,6 +328,11 @@ class Residual(nn.Module):
     def forward(self, h: Tensor) -> Tensor:
         out: Tensor = h + self.second(F.silu(self.first(h)))
         return out
+
+
+def _joined(h: Tensor, y: Tensor | None) -> Tensor:
+    """What is known of each row and, where a network is told of classes, of its class."""
+    return h if y is None else torch.cat([h, y.to(h.dtype)], 1)
 
 
 # ---------------------------------------------------------------- with a grid of vectors between them
@@ -413,7 +471,8 @@ def layer_table(network: Network) -> list[tuple[str, tuple[int, ...], str]]:
     hooks = [leaf.register_forward_hook(note) for leaf in leaves]
     try:
         parameter = next(network.parameters())
-        network(torch.zeros(1, *network.input_shape, device=parameter.device, dtype=parameter.dtype))
+        shapes = [network.input_shape, *([(network.classes,)] if network.classes else [])]
+        network(*(torch.zeros(1, *s, device=parameter.device, dtype=parameter.dtype) for s in shapes))
     finally:
         for hook in hooks:
             hook.remove()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import copy
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,23 +20,33 @@ from torch import Tensor
 import morphospace
 from morphospace import recipes
 from morphospace.data.images import Images
+from morphospace.data.labels import chosen
 from morphospace.distributions import Alphabet, Distribution
+from morphospace.families import Masked
 from morphospace.files import write_text
+from morphospace.imputation import Imputed, impute
 from morphospace.latents import Latents, Prototypes
 from morphospace.model import VAE, Conditional
 from morphospace.networks import count_parameters
 from morphospace.priors import Prior, fit_prior, fitted_prior
 from morphospace.recipes import Recipe
-from morphospace.seeds import seed_of
+from morphospace.seeds import seed_of, seeded
 from morphospace.settings import Settings
 from morphospace.training import checkpoint
 from morphospace.training.config import config_sha256, read_config, write_config
 from morphospace.training.device import channels_last
-from morphospace.training.feed import to_unit
+from morphospace.training.feed import Incomplete, to_unit
 from morphospace.training.measure import chunk_size
 from morphospace.types import ImageSpec, Progress, RunError, UsageError, silent
 
-__all__ = ["Space"]
+__all__ = ["Classes", "Space"]
+
+IMPUTED_AT_ONCE = 50
+"""Points decoded together for each image."""
+
+Classes = str | int | Sequence[str] | Sequence[int] | NDArray[Any] | Tensor
+"""One class for all, or one for each of N: by its name, or by its position in `Space.classes`; or (N, Y) weights of
+all Y classes, whose rows sum to one: a picture between two classes has a part of each."""
 
 
 @dataclass(eq=False)
@@ -79,6 +89,11 @@ class Space:
     def settings(self) -> Settings:
         return Settings.from_json(self.config["training"])
 
+    @property
+    def conditional(self) -> bool:
+        """Whether its decoder is told the class of what it decodes: ``labels`` must then be said."""
+        return self.model.decoder.classes > 0
+
     @cached_property
     def prototypes(self) -> Prototypes:
         """The mean latent of each class, or of each cluster where there are no classes."""
@@ -100,32 +115,51 @@ class Space:
     # ------------------------------------------------------------ what it does
 
     @torch.inference_mode()
-    def encode(self, images: Images | NDArray[Any] | Tensor, progress: Progress = silent) -> Distribution:
+    def encode(
+        self,
+        images: Images | NDArray[Any] | Tensor,
+        progress: Progress = silent,
+        labels: Classes | None = None,
+    ) -> Distribution:
         """q(z given x) of N images, in order; an embedding is its ``.mean``, (N, D).
 
         Args:
-            images: `Images`, or uint8 pixels (N, C, H, W), or floats of that shape in [0, 1].
+            images: `Images`, or uint8 pixels (N, C, H, W), or floats of that shape in [0, 1]; nan where pixels are
+                missing, for a recipe that allows it.
             progress: told of each chunk.
+            labels: for an encoder that is told of classes, and images that bring none: see `Classes`.
 
         Raises:
-            UsageError: for images of another shape, or other values.
+            UsageError: for images of another shape, or other values; for labels that are missing or unknown.
         """
-        pixels = images.pixels if isinstance(images, Images) else images
-        if tuple(pixels.shape[1:]) != self.spec.shape:
-            expected = ", ".join(map(str, self.spec.shape))
-            raise UsageError(f"the images have shape {tuple(pixels.shape)}; this space takes (N, {expected})")
-        h = self._stream(self.model.encoder, pixels, "encoding", progress, _as_pixels)
+        pixels = self._pixels_of(images)
+        if labels is None and isinstance(images, Images) and self.model.encoder.classes:
+            labels = self._own_labels(images)
+        y = self._told(self.model.encoder.classes, labels, len(pixels), "encoder")
+        ready = partial(_as_pixels, missing=isinstance(self.model.decoder.family, Masked))
+        inputs: NDArray[Any] | Tensor | Incomplete = pixels
+        if isinstance(images, Images) and images.observed is not None:
+            inputs = Incomplete(images.pixels, images.observed)
+        h = self._stream(self.model.encoder, inputs, "encoding", progress, ready, labels=y)
         # The parameters came back chunk by chunk; a family with weights of its own must lie beside them,
         # and they were made without a graph, so it may not ask for one.
         q: Distribution = copy.deepcopy(self.model.encoder.family).cpu().requires_grad_(False)(h)
         return q
 
     @torch.inference_mode()
-    def decode(self, z: ArrayLike | Tensor, progress: Progress = silent) -> Tensor:
+    def decode(
+        self, z: ArrayLike | Tensor, progress: Progress = silent, labels: Classes | None = None
+    ) -> Tensor:
         """The mean images (N, C, H, W), values in [0, 1], at N points (N, D).
 
+        Args:
+            z: the points.
+            progress: told of each chunk.
+            labels: for a decoder that is told of classes, what the images are to be of: see `Classes`.
+
         Raises:
-            UsageError: for points of another dimension, or that are not finite numbers.
+            UsageError: for points of another dimension, or that are not finite numbers; for labels that are missing or
+                unknown.
         """
         z = z if isinstance(z, Tensor) else np.asarray(z)
         if z.ndim != 2 or z.shape[1] != self.dimensions:
@@ -137,21 +171,124 @@ class Space:
             images: Tensor = self.model.decoder.family(h).mean
             return images
 
-        return self._stream(self.model.decoder, z, "decoding", progress, _as_points, mean).contiguous()
+        y = self._told(self.model.decoder.classes, labels, len(z), "decoder")
+        return self._stream(self.model.decoder, z, "decoding", progress, _as_points, mean, y).contiguous()
 
-    def sample(self, n: int, seed: int = 0) -> Tensor:
-        """Mean images (n, C, H, W) at ``n`` points drawn from the prior; a function of the seed."""
-        return self.decode(self.draw(n, seed))
+    def _pixels_of(self, images: Images | NDArray[Any] | Tensor) -> NDArray[Any] | Tensor:
+        pixels = images.pixels if isinstance(images, Images) else images
+        if tuple(pixels.shape[1:]) != self.spec.shape:
+            expected = ", ".join(map(str, self.spec.shape))
+            raise UsageError(f"the images have shape {tuple(pixels.shape)}; this space takes (N, {expected})")
+        return pixels
+
+    def impute(
+        self,
+        images: Images | NDArray[Any] | Tensor,
+        observed: NDArray[np.bool_] | Tensor | None = None,
+        *,
+        draws: int = 1000,
+        ways: int = 10,
+        seed: int = 0,
+        labels: Classes | None = None,
+        progress: Progress = silent,
+    ) -> Imputed:
+        """What is missing from N images, given what is there, by importance weighting; a function of the seed.
+
+        Args:
+            images: as in `encode`; floats may be nan where they are not known.
+            observed: (N, H, W), (N, 1, H, W) or (N, C, H, W), true where a pixel is known; None: all that are not nan.
+            draws: points of the space that are weighted, for each image; more where `Imputed.effective` is small.
+            ways: of them, how many are drawn as ways in which the image could be.
+            seed: of the draws.
+            labels: as in `encode`.
+            progress: told of each chunk.
+
+        Raises:
+            UsageError: for images or a mask of another shape, a space without a likelihood, or one whose pixels hang on
+                one another.
+        """
+        pixels = self._pixels_of(images)
+        if draws < 1 or ways < 1:
+            raise UsageError(f"{draws} draws and {ways} ways were asked for; expected at least one of each")
+        known = observed
+        if known is None and isinstance(images, Images):
+            known = images.observed
+        if known is not None:
+            known = torch.as_tensor(np.asarray(known))
+            known = known[:, None] if known.dim() == 3 else known
+            sides = (self.spec.height, self.spec.width)
+            if known.dtype != torch.bool or known.shape not in (
+                (len(pixels), 1, *sides),
+                (len(pixels), *self.spec.shape),
+            ):
+                raise UsageError(
+                    f"observed is {known.dtype} of shape {tuple(known.shape)}; expected bool, ({len(pixels)}, "
+                    f"{self.spec.height}, {self.spec.width})"
+                )
+        if labels is None and isinstance(images, Images):
+            labels = self._own_labels(images)
+        told = self.model.encoder.classes or self.model.decoder.classes
+        y = self._told(told, labels, len(pixels), "model")
+        device = next(self.model.parameters()).device
+        size, parts = chunk_size(self.spec.pixels, IMPUTED_AT_ONCE), []
+        for start in range(0, len(pixels), size):
+            some = slice(start, start + size)
+            chunk = pixels[some] if isinstance(pixels, Tensor) else torch.from_numpy(np.array(pixels[some]))
+            x = _as_pixels(chunk, missing=True).to(device)
+            x = x if known is None else x.masked_fill(~known[some].to(device), torch.nan)
+            with seeded(seed, "impute", start):
+                parts.append(
+                    impute(
+                        self.model, x, draws, ways, None if y is None else y[some].to(device), IMPUTED_AT_ONCE
+                    )
+                )
+            progress("imputing", min(start + size, len(pixels)), len(pixels))
+        return Imputed(
+            torch.cat([part.mean for part in parts]).cpu(),
+            torch.cat([part.draws for part in parts], 1).cpu(),
+            torch.cat([part.effective for part in parts]).cpu(),
+        )
+
+    def sample(self, n: int, seed: int = 0, labels: Classes | None = None) -> Tensor:
+        """Mean images (n, C, H, W) at ``n`` points drawn from the prior; a function of the seed.
+
+        ``labels`` say what they are to be of, where a part of the space is told of classes: see `Classes`.
+        """
+        return self.decode(self.draw(n, seed, labels), labels=labels)
 
     @torch.inference_mode()
-    def draw(self, n: int, seed: int = 0) -> Tensor:
-        """``n`` points (n, D) drawn from the prior."""
+    def draw(self, n: int, seed: int = 0, labels: Classes | None = None) -> Tensor:
+        """``n`` points (n, D) drawn from the prior; from that of ``labels``, where it is told of classes."""
         if n < 1:
             raise UsageError(f"{n} samples were asked for; expected at least 1")
+        y = self._told(0, labels, n, "prior")  # without labels, a prior that is told of classes is their mean
         with torch.random.fork_rng():
             torch.manual_seed(seed_of(seed, "sample"))
-            points: Tensor = self.model.prior(self.model.encoder).rsample(torch.Size((n,)))
+            each = y is not None and self.model.prior.classes > 0
+            p = self.model.prior_of(None if y is None else y.to(next(self.model.parameters()).device))
+            points: Tensor = p.rsample(torch.Size(() if each else (n,)))
             return points.cpu()
+
+    def _own_labels(self, images: Images) -> list[str] | None:
+        """The labels that images bring, by name: another set may count its classes otherwise."""
+        told = self.model.classes and images.labels is not None
+        return [images.classes[c] for c in images.labels] if told and images.labels is not None else None
+
+    def _told(self, classes: int, labels: Classes | None, count: int, part: str) -> Tensor | None:
+        """Labels for a part that is told of so many classes, or of none."""
+        if labels is None:
+            if classes:
+                raise UsageError(
+                    f"the {part} of this space is told the class of each image: say labels, such as "
+                    f"labels='{self.classes[0]}' or --label '{self.classes[0]}', or one for each. Known: "
+                    f"{', '.join(self.classes)}"
+                )
+            return None
+        if not self.model.classes:
+            raise UsageError(
+                "no part of this space is told of classes: it takes no labels. Train 'cvae' for one"
+            )
+        return torch.from_numpy(chosen(labels, self.classes, count))
 
     @torch.inference_mode()
     def assign(self, z: ArrayLike | Tensor) -> Tensor:
@@ -212,11 +349,12 @@ class Space:
     def _stream(
         self,
         conditional: Conditional,
-        inputs: NDArray[Any] | Tensor,
+        inputs: NDArray[Any] | Tensor | Incomplete,
         what: str,
         progress: Progress,
         ready: Callable[[Tensor], Tensor],
         after: Callable[[Tensor], Tensor] = lambda h: h,
+        labels: Tensor | None = None,
     ) -> Tensor:
         """A conditional's parameters for any number of inputs, chunk by chunk, each made ``ready`` first."""
         device = next(self.model.parameters()).device
@@ -227,7 +365,8 @@ class Space:
             chunk = chunk if isinstance(chunk, Tensor) else torch.from_numpy(np.array(chunk))
             if chunk.dtype == torch.float64:
                 chunk = chunk.float()  # before the move: not every device has float64
-            parts.append(after(conditional.parameters_of(ready(chunk.to(device)))).cpu())
+            y = None if labels is None else labels[start : start + size].to(device)
+            parts.append(after(conditional.parameters_of(ready(chunk.to(device)), y)).cpu())
             progress(what, min(start + size, len(inputs)), len(inputs))
         return torch.cat(parts)
 
@@ -301,16 +440,23 @@ class Space:
         return space
 
 
-def _as_pixels(chunk: Tensor) -> Tensor:
-    """Images as numbers in [0, 1]; whole numbers of another kind than uint8 could be pixels of any range."""
+def _as_pixels(chunk: Tensor, *, missing: bool = False) -> Tensor:
+    """Images as numbers in [0, 1], or nan if pixels may be ``missing``; whole numbers of another kind than uint8 could
+    be pixels of any range.
+    """
     if chunk.dtype == torch.uint8:
         return to_unit(chunk)
     kind = str(chunk.dtype).removeprefix("torch.")
     if not chunk.dtype.is_floating_point:
         raise UsageError(f"the images are {kind}; expected uint8 from 0 to 255, or floats from 0 to 1")
-    if len(chunk) and not (chunk.min() >= 0 and chunk.max() <= 1):  # so written that nan is refused too
+    known = chunk[~chunk.isnan()]
+    if not missing and known.numel() < chunk.numel():
         raise UsageError(
-            f"the images hold values from {chunk.min():g} to {chunk.max():g}; expected floats from 0 to 1, or uint8"
+            "some pixels are nan, and this space needs all: space.impute fills them in; 'missing-pixels' trains on such"
+        )
+    if known.numel() and not (known.min() >= 0 and known.max() <= 1):
+        raise UsageError(
+            f"the images hold values from {known.min():g} to {known.max():g}; expected floats from 0 to 1, or uint8"
         )
     return chunk.float()
 

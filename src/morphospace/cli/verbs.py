@@ -241,7 +241,8 @@ def morph(
     from morphospace.report import morph_figure_png
 
     target = pictures.check_target(out, (".png", ".gif"))
-    made = make(_open(run), start, end, steps)
+    space = _open(run)
+    made = make(space, start, end, steps)
     if target.suffix.lower() == ".gif":
         pictures.write_film(target, made.images)
     else:
@@ -256,7 +257,12 @@ def morph(
         for x, z, name, share in zip(made.x, made.z, made.nearest, made.shares, strict=True)
     ]
     record = {"start": made.start.name, "end": made.end.name, "steps": rows, "out": str(target)}
-    lines = [f"x = {row['x']:.2f}  nearest to {row['nearest']}{_percent(row['share'])}" for row in rows]
+    lines = [
+        f"x = {row['x']:.2f}  told {row['share']:.0%} {row['nearest']}"
+        if space.conditional
+        else f"x = {row['x']:.2f}  nearest to {row['nearest']}{_percent(row['share'])}"
+        for row in rows
+    ]
     _say(record, [*lines, f"wrote {target}"], json)
 
 
@@ -266,6 +272,7 @@ def sample(
     *,
     n: Annotated[int, Parameter(name=["-n", "--count"])] = 64,
     seed: int = 0,
+    label: str | None = None,
     out: Path = Path("samples.png"),
     json: Json = False,
 ) -> None:
@@ -275,23 +282,34 @@ def sample(
         run: the run's folder.
         n: how many.
         seed: the same seed draws the same images.
+        label: the class to draw, for a space that is told of classes; without it, all of them by turns.
         out: a .png of all of them.
         json: print the result as JSON.
     """
     from morphospace import pictures
 
     target = pictures.check_target(out, (".png",))
-    images = _open(run).sample(n, seed).numpy()
+    space = _open(run)
+    labels: Any = label
+    if label is None and space.conditional:
+        labels = [space.classes[i * len(space.classes) // n] for i in range(n)]
+    images = space.sample(n, seed, labels).numpy()
     pictures.write_png(target, pictures.contact_sheet(images))
-    _say({"images": n, "seed": seed, "out": str(target)}, [f"wrote {n} images to {target}"], json)
+    record: dict[str, Any] = {"images": n, "seed": seed, "out": str(target)}
+    of = ""
+    if labels is not None:
+        record["labels"] = sorted(set(labels), key=labels.index) if label is None else [label]
+        of = f" of {', '.join(record['labels'])}"
+    _say(record, [f"wrote {n} images{of} to {target}"], json)
 
 
-def decode(run: Path, points: Path, /, *, out: Path, json: Json = False) -> None:
+def decode(run: Path, points: Path, /, *, out: Path, label: str | None = None, json: Json = False) -> None:
     """Decode points of the space, one picture for each row of a table.
 
     Args:
         run: the run's folder.
         points: a .csv, .npz or .parquet with a row of numbers for each point, as 'encode' writes them.
+        label: the class to decode them as, for a space whose decoder is told of classes.
         out: a new folder for the pictures, named by row.
         json: print the result as JSON.
     """
@@ -301,7 +319,7 @@ def decode(run: Path, points: Path, /, *, out: Path, json: Json = False) -> None
     space = _open(run)
     z = read_points(points, space.dimensions)
     with shown() as progress:
-        images = space.decode(z, progress).numpy()
+        images = space.decode(z, progress, label).numpy()
     digits = len(str(len(z) - 1))
     pictures.write_folder(out, images, [f"{i:0{digits}}" for i in range(len(z))])
     _say({"images": len(z), "out": str(out)}, [f"wrote {len(z)} images to {out}"], json)
@@ -313,6 +331,7 @@ def encode(
     /,
     *,
     out: Path,
+    label: str | None = None,
     data_root: Path | None = None,
     strict: Flag = False,
     json: Json = False,
@@ -323,6 +342,7 @@ def encode(
         run: the run's folder.
         images: a folder, an image, a .npy, .npz or IDX file, or a known set such as fashion-mnist.
         out: a .csv, .npz or .parquet file.
+        label: what all of them are of, for a space whose encoder is told of classes, and images that bring no labels.
         data_root: a folder in which known sets are looked for first.
         strict: stop at the first file that cannot be read, in place of leaving it out.
         json: print the result as JSON.
@@ -342,7 +362,7 @@ def encode(
         else:
             policy = space.config["images"]["policy"]
             found = read_images(images, space.spec, policy, strict=strict, progress=progress)
-        q = space.encode(found, progress)
+        q = space.encode(found, progress, label)
     columns: dict[str, Any] = {"file": found.names or [str(i) for i in range(len(found))]}
     if found.labels is not None:
         columns["label"] = [found.classes[i] for i in found.labels]

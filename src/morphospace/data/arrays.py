@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from morphospace.data.array_files import Arrays, read_arrays
 from morphospace.data.images import Images
 from morphospace.data.labels import positions
-from morphospace.data.pixels import conform, to_pixels
+from morphospace.data.pixels import conform, known_pixels, to_pixels
 from morphospace.data.sizes import default_size
 from morphospace.data.split import PUBLISHED, describe, stratified
-from morphospace.types import Progress, UsageError, silent
+from morphospace.types import DataError, Progress, UsageError, silent
 
 __all__ = ["SupportsArray", "load_array_file", "load_arrays"]
 
@@ -77,10 +77,16 @@ def load_arrays(
         DataError: values, shapes or labels for which there is no rule.
         UsageError: class names without labels.
     """
-    pixels = to_pixels(arrays.images, where)
+    pixels, observed = to_pixels(arrays.images, where), known_pixels(arrays.images, where)
     if size is None and not keep_size:
         height, width = pixels.shape[2:]
         size = default_size([(height, width)])
+    if observed is not None and size is not None and size != pixels.shape[2:]:
+        raise DataError(
+            f"{where}: some pixels are nan, which stands for not known, and the images are {pixels.shape[2]}×"
+            f"{pixels.shape[3]}, to be brought to {size[0]}×{size[1]}; resize them before, since a pixel between "
+            "known ones and others has no value"
+        )
     pixels = conform(pixels, size, mode, progress)
     if arrays.labels is not None:
         labels, classes = positions(arrays.labels, arrays.classes, len(pixels), where)
@@ -94,6 +100,7 @@ def load_arrays(
         stratified(len(pixels), labels, seed) if splits is None else splits,
         labels,
         classes,
+        observed=observed,
         policy={
             "values": "uint8; bool, uint16 and floats from 0 to 1 scaled to it",
             "image_size": list(pixels.shape[2:]),

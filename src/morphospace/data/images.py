@@ -39,6 +39,7 @@ class Images:
         names: one name per image (a file's path below its folder), or None when images have only a position.
         factors: (N, F) float32 ground-truth factors of drawn images, or None.
         factor_names: the F names of ``factors``.
+        observed: (N, 1, H, W) bool, which pixels are known, or None where all are. The others are black in ``pixels``.
         source: the arguments for `morphospace.load` that bring this set again; JSON-ready.
         policy: how files were turned into pixels; JSON-ready, stored in a run.
         skipped: files left out, with reasons.
@@ -54,6 +55,7 @@ class Images:
     source: dict[str, Any] = field(default_factory=dict)
     policy: dict[str, Any] = field(default_factory=dict)
     skipped: tuple[Skipped, ...] = ()
+    observed: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         count = len(self.pixels)
@@ -61,7 +63,7 @@ class Images:
             raise ValueError(
                 f"pixels are {self.pixels.dtype} of shape {self.pixels.shape}; expected uint8 (N, C, H, W)"
             )
-        for name in ("splits", "labels", "names", "factors"):
+        for name in ("splits", "labels", "names", "factors", "observed"):
             value = getattr(self, name)
             if value is not None and len(value) != count:
                 raise ValueError(f"{name} has {len(value)} rows for {count} images")
@@ -112,6 +114,7 @@ class Images:
             labels=None if self.labels is None else self.labels[rows],
             names=None if self.names is None else tuple(self.names[i] for i in index),
             factors=None if self.factors is None else self.factors[rows],
+            observed=None if self.observed is None else self.observed[rows],
         )
 
     @cached_property
@@ -122,6 +125,8 @@ class Images:
         digest.update(np.ascontiguousarray(self.splits).data)
         if self.labels is not None:
             digest.update(np.ascontiguousarray(self.labels, dtype="<i8").data)
+        if self.observed is not None:
+            digest.update(np.packbits(self.observed).data)
         for start in range(0, len(self), 4096):
             digest.update(np.ascontiguousarray(self.pixels[start : start + 4096]).data)
         return digest.hexdigest()

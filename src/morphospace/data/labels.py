@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from morphospace.data.names import natural
-from morphospace.types import DataError
+from morphospace.types import DataError, UnknownName, UsageError
 
-__all__ = ["positions"]
+__all__ = ["chosen", "positions"]
 
 
 def positions(
@@ -69,3 +69,47 @@ def _of_numbers(
             f"expected from 0 to {len(names) - 1}"
         )
     return values.astype(np.int64), names
+
+
+def chosen(labels: Any, classes: Sequence[str], count: int) -> NDArray[Any]:
+    """What a person chose among known classes, for each of ``count`` images.
+
+    Args:
+        labels: one class for all, or one for each: a name, however its letters are sized, or a position; or weights of
+            all classes for each, which sum to one.
+        classes: Y names.
+        count: N.
+
+    Returns:
+        (N,) int64 positions, or (N, Y) float32 weights.
+
+    Raises:
+        UnknownName: a class that is not among them, with the close match.
+        UsageError: another number of labels, positions that there are not, or weights that are none.
+    """
+    given = [labels] * count if isinstance(labels, str | int) else labels
+    values = np.asarray(given)
+    if values.dtype.kind == "f" and values.ndim == 2:
+        even = values.shape == (count, len(classes)) and bool((values >= 0).all())
+        if not (even and np.abs(values.sum(1) - 1).max(initial=0) < 1e-4):
+            raise UsageError(
+                f"the labels are numbers of shape {values.shape}; expected ({count}, {len(classes)}) weights from "
+                "0, one for each class, in rows that sum to one"
+            )
+        return values.astype(np.float32)
+    if values.shape != (count,) or values.dtype.kind not in "iuU":
+        raise UsageError(
+            f"the labels are {values.dtype} of shape {values.shape}; expected names or positions of classes: one for "
+            f"all, or {count} of them"
+        )
+    if values.dtype.kind == "U":
+        place = {name.casefold(): i for i, name in enumerate(classes)}
+        for name in dict.fromkeys(values.tolist()):
+            if name.casefold() not in place:
+                raise UnknownName("class", name, classes)
+        return np.array([place[name.casefold()] for name in values.tolist()], np.int64)
+    if count and not 0 <= int(values.min()) <= int(values.max()) < len(classes):
+        raise UsageError(
+            f"the labels run from {values.min()} to {values.max()}; expected positions from 0 to {len(classes) - 1}"
+        )
+    return values.astype(np.int64)

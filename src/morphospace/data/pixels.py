@@ -3,8 +3,9 @@
 Layout. (N, H, W) is grey. Of four axes, the channels are the last if it has 1, 3 or 4 entries, otherwise the
 second if that has; where both have, the last. Four channels are RGB and alpha.
 
-Values. uint8 as it is; bool as 0 and 255; uint16 by its depth, 65535 becoming 255; floats from 0 to 1. Nothing
-is clipped and nothing is guessed: other types and ranges are refused, with what to do.
+Values. uint8 as it is; bool as 0 and 255; uint16 by its depth, 65535 becoming 255; floats from 0 to 1, of which nan
+stands for a pixel that is not known. Nothing is clipped and nothing is guessed: other types and ranges are refused,
+with what to do.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from PIL import Image
 from morphospace.data.sizes import cover
 from morphospace.types import DataError, Progress, silent
 
-__all__ = ["MODES", "conform", "to_pixels"]
+__all__ = ["MODES", "conform", "known_pixels", "to_pixels"]
 
 MODES = ("auto", "grey", "rgb")
 
@@ -31,7 +32,8 @@ def to_pixels(array: NDArray[Any], where: str) -> NDArray[np.uint8]:
     """Bring ``array`` into uint8 (N, C, H, W) with C of 1, 3 or 4; uint8 arrays are viewed, not copied.
 
     Args:
-        array: (N, H, W), (N, H, W, C) or (N, C, H, W); uint8, bool, uint16, or floats from 0 to 1.
+        array: (N, H, W), (N, H, W, C) or (N, C, H, W); uint8, bool, uint16, or floats from 0 to 1. What is nan
+            becomes nought; see `known_pixels`.
         where: what the array is, for messages.
 
     Raises:
@@ -52,6 +54,28 @@ def to_pixels(array: NDArray[Any], where: str) -> NDArray[np.uint8]:
     for rows in _chunks(len(pixels)):
         pixels[rows] = _eight_bit(laid_out[rows], where)
     return pixels
+
+
+def known_pixels(array: NDArray[Any], where: str) -> NDArray[np.bool_] | None:
+    """Which pixels of ``array`` are known, (N, 1, H, W): those that are nan in no channel; None if all are.
+
+    Raises:
+        DataError: an image of which nothing is known.
+    """
+    laid_out = _channels_first(array, where)
+    if laid_out.dtype.kind != "f":
+        return None
+    known = np.empty((len(laid_out), 1, *laid_out.shape[2:]), np.bool_)
+    for rows in _chunks(len(known)):
+        known[rows] = ~np.isnan(laid_out[rows]).any(1, keepdims=True)
+    if known.all():
+        return None
+    empty = np.flatnonzero(~known.any((1, 2, 3)))
+    if len(empty):
+        raise DataError(
+            f"{where}: every pixel of image {empty[0]} is nan; leave out images of which nothing is known"
+        )
+    return known
 
 
 def conform(
@@ -109,8 +133,9 @@ def _eight_bit(values: NDArray[Any], where: str) -> NDArray[np.uint8]:
         return np.where(values, np.uint8(255), np.uint8(0))
     if values.dtype.kind == "u":
         return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    values = np.nan_to_num(values, nan=0.0, posinf=np.inf, neginf=-np.inf)
     least, greatest = float(values.min()), float(values.max())
-    if not (least >= 0 and greatest <= 1):  # also true of NaN
+    if not (least >= 0 and greatest <= 1):
         raise DataError(
             f"{where}: values are {values.dtype} from {least:g} to {greatest:g}; floats are expected from 0 to 1. "
             "Divide by the greatest value that they can have."

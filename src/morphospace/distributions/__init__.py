@@ -17,10 +17,12 @@ from morphospace.distributions.pixels import (
     ContinuousBernoulli,
     LevelCategorical,
     LogisticMixture,
+    Masked,
     OptimalNormal,
     image_bernoulli,
     image_laplace,
     image_normal,
+    log_prob_of_each,
 )
 from morphospace.distributions.sphere import PowerSpherical, UniformSphere, VonMisesFisher
 
@@ -41,6 +43,7 @@ __all__ = [
     "LogisticMixture",
     "LowRankNormal",
     "Map",
+    "Masked",
     "Mixture",
     "OneHot",
     "OptimalNormal",
@@ -55,6 +58,7 @@ __all__ = [
     "image_bernoulli",
     "image_laplace",
     "image_normal",
+    "log_prob_of_each",
     "make_flow",
     "normal",
 ]

@@ -13,15 +13,18 @@ from torch.distributions import Bernoulli, Independent, Laplace, Normal
 from torch.nn import functional as F
 
 from morphospace.distributions.base import Distribution, Law
+from morphospace.types import UsageError
 
 __all__ = [
     "ContinuousBernoulli",
     "LevelCategorical",
     "LogisticMixture",
+    "Masked",
     "OptimalNormal",
     "image_bernoulli",
     "image_laplace",
     "image_normal",
+    "log_prob_of_each",
 ]
 
 LEVELS = 256
@@ -73,10 +76,14 @@ class ContinuousBernoulli(Law):
         )
 
     def log_prob(self, value: Tensor) -> Tensor:
+        return self.log_prob_of_each(value).sum((-3, -2, -1))
+
+    def log_prob_of_each(self, value: Tensor) -> Tensor:
+        """That of each pixel, (*batch, C, H, W)."""
         log_constant = self._near_nought(
             lambda a: (a / torch.tanh(a / 2)).log(), lambda a: math.log(2) + a**2 / 12 - 7 * a**4 / 1440
         )
-        return (value * self.logits - F.softplus(self.logits) + log_constant).sum((-3, -2, -1))
+        return value * self.logits - F.softplus(self.logits) + log_constant
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         """The inverse of the distribution function at uniform draws."""
@@ -250,3 +257,45 @@ class LevelCategorical(Law):
             -torch.empty(*sample_shape, *self.logits.shape, device=self.logits.device).exponential_().log()
         )
         return (self.logits + gumbel).argmax(-3).to(self.logits.dtype) / (LEVELS - 1)
+
+
+def log_prob_of_each(px: Distribution, x: Float[Tensor, "*batch C H W"]) -> Float[Tensor, "*shape C H W"]:
+    """log p of each pixel value, where they are independent given z.
+
+    Raises:
+        UsageError: where they are not, or the law does not say.
+    """
+    if isinstance(px, Independent) and px.reinterpreted_batch_ndims == 3:
+        each: Tensor = px.base_dist.log_prob(x)
+        return each
+    if isinstance(px, ContinuousBernoulli):
+        return px.log_prob_of_each(x)
+    raise UsageError(
+        f"{type(px).__name__} does not take an image's pixels one by one, so none of them can be left out; use a "
+        "recipe with Bernoulli, normal or Laplace pixels"
+    )
+
+
+class Masked(Law):
+    """A law of independent pixels, asked about those alone that were observed: the others of ``value`` are nan.
+
+    log p(x_observed given z), which is the law's marginal, since given z no pixel tells of another (Mattei & Frellsen
+    2019, arXiv:1812.02633, eq. 2).
+    """
+
+    def __init__(self, whole: Distribution) -> None:
+        super().__init__(whole.mean, event=3)
+        self.whole = whole
+
+    @property
+    def mean(self) -> Tensor:
+        return self.whole.mean
+
+    @property
+    def variance(self) -> Tensor:
+        return self.whole.stddev.square()
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        missing = value.isnan()
+        each = log_prob_of_each(self.whole, value.masked_fill(missing, 0.0))
+        return each.masked_fill(missing, 0.0).sum((-3, -2, -1))

@@ -97,9 +97,16 @@ def information(q: Distribution, p: Distribution, seed: int = 0, progress: Progr
 
 
 def latent_figures(
-    q: Distribution, p: Distribution, seed: int = 0, progress: Progress = silent
+    q: Distribution,
+    p: Distribution,
+    seed: int = 0,
+    progress: Progress = silent,
+    marginal: Distribution | None = None,
 ) -> tuple[dict[str, Figure], list[str]]:
-    """All figures of how the latent space is used, from the posteriors of N images; at most `MOST_PAIRED` are best."""
+    """All figures of how the latent space is used, from the posteriors of N images; at most `MOST_PAIRED` are best.
+
+    ``p`` is the prior, or that of each image's class, and then ``marginal`` the one of all classes together.
+    """
     mean = q.mean.double().cpu().numpy()
     count, dimensions = mean.shape
     variance = mean.var(0)
@@ -128,7 +135,7 @@ def latent_figures(
             figures[f"rate_z{d + 1}"] = mean_over_images(
                 each[:, d], f"KL(q(z given x) ‖ p(z)) of dimension {d + 1}", "nats"
             )
-    taken = information(q, p, seed, progress)
+    taken = information(q, p if marginal is None else marginal, seed, progress)
     figures["mutual_information"] = mean_over_images(
         taken.information,
         f"mutual information of image and z under q, at most log {count} = {math.log(count):.2f} "

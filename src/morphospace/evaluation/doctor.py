@@ -30,7 +30,7 @@ from torch.distributions import Bernoulli, Laplace, Normal
 from morphospace.distributions import Distribution, divergence, normal
 from morphospace.evaluation.aggregate import active_units, information, rate_per_level
 from morphospace.evaluation.pairs import base_of
-from morphospace.model import VAE
+from morphospace.model import VAE, Labels
 from morphospace.seeds import seeded
 from morphospace.types import Progress, silent
 
@@ -131,6 +131,7 @@ def examine(
     overfit: float | None = None,
     cost: float | None = None,
     progress: Progress = silent,
+    labels: Labels | None = None,
 ) -> Signs:
     """Take the signs of a model on (N, C, H, W) training images with values in [0, 1], on its device.
 
@@ -141,18 +142,19 @@ def examine(
         overfit: test −ELBO less train −ELBO, if known.
         cost: train −ELBO, if known.
         progress: told how far it is.
+        labels: the images' classes, for a model that is told of them.
     """
     with seeded(seed, "doctor"), torch.inference_mode():
         sums = np.zeros(4)
         size = max(1, min(len(x), 2**21 // (x[0].numel() * DRAWS)))
         for start in range(0, len(x), size):
-            chunk = x[start : start + size]
-            trace = model.trace(chunk, DRAWS)
-            shuffled = -model.decoder(trace.z[:, torch.randperm(len(chunk))]).log_prob(trace.x)
+            chunk, y = x[start : start + size], None if labels is None else labels[start : start + size]
+            trace = model.trace(chunk, DRAWS, labels=y)
+            shuffled = -model.decoder(trace.z[:, torch.randperm(len(chunk))], y).log_prob(trace.x)
             parts = (trace.distortion, trace.rate, shuffled, _residuals(trace.px, trace.x))
             sums += [float(part.double().mean(0).sum()) for part in parts]
             progress("examining", min(start + size, len(x)), len(x))
-        q, pz = model.encode(x), model.prior(model.encoder)
+        q, pz = model.encode(x, labels), model.prior_of()
         taken, levels = information(q, pz, seed), rate_per_level(q, pz, seed)
         mean = q.mean.double()
         total = mean.var(0, correction=0) + q.stddev.double().square().mean(0)
@@ -170,8 +172,8 @@ def examine(
         mismatch=float(taken.mismatch.mean()) if told < math.log(len(x)) - ROOM else None,
         distortion=distortion,
         shuffled=shuffled_mean,
-        average=_average(model, x),
-        balance=_balance(model, x, seed),
+        average=_average(model, x, labels),
+        balance=_balance(model, x, seed, labels),
         residuals=math.sqrt(square) if math.isfinite(square) else None,
         spread=spread,
         overfit=overfit,
@@ -203,38 +205,51 @@ def _residuals(px: Distribution, x: Tensor) -> Tensor:
     return ((x - base.mean) / base.stddev).double().square().mean((2, 3, 4))
 
 
-def _average(model: VAE, x: Tensor) -> float | None:
-    """The distortion, under the decoder's kind of likelihood, of the average picture with the best constants."""
+def _average(model: VAE, x: Tensor, labels: Labels | None) -> float | None:
+    """The distortion, under the decoder's kind of likelihood, of the average picture with the best constants.
+
+    A decoder that is told of classes has an average picture for each.
+    """
+    if x.isnan().any():  # which picture is the best of incomplete images is another question
+        return None
+    y = None if labels is None else labels[:1]
     with torch.inference_mode():
-        base = base_of(model.decoder(model.encode(x[:1]).mean))
-    mean = x.double().mean(0)
+        base = base_of(model.decoder(model.encode(x[:1], y).mean, y))
+    mean = x.double().mean(0, keepdim=True)
+    if labels is not None and model.decoder.classes:
+        mean = torch.empty_like(x, dtype=torch.float64)
+        for c in range(model.decoder.classes):
+            mean[labels == c] = x[labels == c].double().mean(0)
     if model.decoder.family.support == "binary" or isinstance(base, Bernoulli):
-        return float((torch.special.entr(mean) + torch.special.entr(1 - mean)).sum())
+        entropy = torch.special.entr(mean) + torch.special.entr(1 - mean)
+        return float(entropy.flatten(1).sum(1).mean())
     if isinstance(base, Normal):
         variance = float((x.double() - mean).square().mean())
         return 0.5 * x[0].numel() * (math.log(2 * math.pi * variance) + 1) if variance > 0 else None
     return None
 
 
-def _balance(model: VAE, x: Tensor, seed: int) -> float | None:
+def _balance(model: VAE, x: Tensor, seed: int, labels: Labels | None) -> float | None:
     """β̂ = −(∂distortion/∂log s) / (∂rate/∂log s), s a common factor of all posteriors' widths; exact derivatives."""
     with torch.no_grad():
-        base = base_of(model.encode(x[:1]))
+        base = base_of(model.encode(x[:1], None if labels is None else labels[:1]))
     if not isinstance(base, Normal):
         return None
     slopes = torch.zeros(2, dtype=torch.float64)
     size = max(1, min(len(x), 2**20 // (x[0].numel() * DRAWS)))
     for start in range(0, len(x), size):
-        chunk = x[start : start + size]
+        chunk, y = x[start : start + size], None if labels is None else labels[start : start + size]
         with torch.no_grad(), seeded(seed, "balance", "seen", start):
-            seen = model.trace(chunk)  # binarised or dequantised, where that is part of the likelihood
+            seen = model.trace(
+                chunk, labels=y
+            )  # binarised or dequantised, where that is part of the likelihood
         q, chunk = seen.q, seen.x
         log_s = torch.zeros((), dtype=chunk.dtype, device=chunk.device, requires_grad=True)
         wider = normal(q.mean, q.stddev * log_s.exp())
         with seeded(seed, "balance", start):
             z = wider.rsample(torch.Size((DRAWS,)))
-        distortion = -model.decoder(z).log_prob(chunk).mean(0).sum()
-        rate = divergence(wider, model.prior(model.encoder), z).mean(0).sum()
+        distortion = -model.decoder(z, y).log_prob(chunk).mean(0).sum()
+        rate = divergence(wider, model.prior_of(y), z).mean(0).sum()
         for i, part in enumerate((distortion, rate)):
             (slope,) = torch.autograd.grad(part, log_s, retain_graph=i == 0)
             slopes[i] += slope.double().cpu()

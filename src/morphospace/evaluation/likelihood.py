@@ -11,7 +11,7 @@ from torch import Tensor
 
 from morphospace.evaluation.quadrature import exact_log_likelihood
 from morphospace.evaluation.records import Figure, mean_over_images
-from morphospace.model import VAE
+from morphospace.model import VAE, Labels
 from morphospace.seeds import seeded
 from morphospace.training.measure import chunk_size
 from morphospace.types import NumericalError, Progress, UsageError, silent
@@ -31,27 +31,41 @@ def as_seen(model: VAE, x: Float[Tensor, "N C H W"], seed: int) -> Float[Tensor,
     parts = []
     for start in range(0, len(x), size):
         with seeded(seed, "seen", start):
-            parts.append(model.trace(x[start : start + size]).x)
+            parts.append(model.seen(x[start : start + size]))
     return torch.cat(parts)
 
 
 def elbo(
-    model: VAE, x: Float[Tensor, "N C H W"], draws: int, seed: int, progress: Progress = silent
+    model: VAE,
+    x: Float[Tensor, "N C H W"],
+    draws: int,
+    seed: int,
+    progress: Progress = silent,
+    labels: Labels | None = None,
 ) -> tuple[Float[np.ndarray, " N"], Float[np.ndarray, " N"]]:
     """Distortion and rate of each image in nats, the mean over ``draws``; −ELBO is their sum."""
     parts = []
     size = chunk_size(x[0].numel(), draws)
     for start in range(0, len(x), size):
         with seeded(seed, "elbo", start), torch.inference_mode():
-            trace = model.trace(x[start : start + size], draws)
+            trace = model.trace(x[start : start + size], draws, labels=_some(labels, start, size))
             parts.append(torch.stack([trace.distortion.double().mean(0), trace.rate.double().mean(0)]).cpu())
         progress("measuring the ELBO", min(start + size, len(x)), len(x))
     distortion, rate = torch.cat(parts, 1).numpy()
     return distortion, rate
 
 
+def _some(labels: Labels | None, start: int, size: int) -> Labels | None:
+    return None if labels is None else labels[start : start + size]
+
+
 def importance_weighted(
-    model: VAE, x: Float[Tensor, "N C H W"], draws: int, seed: int, progress: Progress = silent
+    model: VAE,
+    x: Float[Tensor, "N C H W"],
+    draws: int,
+    seed: int,
+    progress: Progress = silent,
+    labels: Labels | None = None,
 ) -> tuple[Float[np.ndarray, " N"], Float[np.ndarray, " N"]]:
     """log p(x) of each image by importance weighting with exactly ``draws`` draws, and its standard error, in nats.
 
@@ -67,7 +81,8 @@ def importance_weighted(
     parts = []
     for start in range(0, len(x), size):
         with seeded(seed, "importance", start):
-            parts.append(torch.stack(model.log_likelihood(x[start : start + size], draws, at_once)).cpu())
+            found = model.log_likelihood(x[start : start + size], draws, at_once, _some(labels, start, size))
+            parts.append(torch.stack(found).cpu())
         progress("importance weighting", min(start + size, len(x)), len(x))
     log_p, error = torch.cat(parts, 1).double().numpy()
     return log_p, error
@@ -100,17 +115,30 @@ def bits_per_dimension(nats: Figure, dimensions: int) -> Figure:
 
 
 def measure_likelihood(
-    model: VAE, x: Float[Tensor, "N C H W"], draws: int, seed: int = 0, progress: Progress = silent
+    model: VAE,
+    x: Float[Tensor, "N C H W"],
+    draws: int,
+    seed: int = 0,
+    progress: Progress = silent,
+    labels: Labels | None = None,
 ) -> tuple[dict[str, Figure], list[str]]:
-    """All figures of likelihood for images on the model's device, and what must be known to read them."""
+    """All figures of likelihood for images on the model's device, and what must be known to read them.
+
+    Labels are for a model that is told of classes: all is then of log p(x given y).
+    """
     figures, notes = {}, []
+    if labels is not None:
+        notes.append(
+            "The model is told each image's class y, and p(x) stands for p(x given y): compare it only with models "
+            "that are told as much."
+        )
     few = min(draws, 10)
-    distortion, rate = elbo(model, x, few, seed, progress)
+    distortion, rate = elbo(model, x, few, seed, progress, labels)
     bound = -(distortion + rate)
     figures["neg_elbo"] = mean_over_images(-bound, "−ELBO = distortion + rate, β = 1", "nats", draws=few)
     figures["distortion"] = mean_over_images(distortion, "E over q of −log p(x given z)", "nats", draws=few)
     figures["rate"] = mean_over_images(rate, "KL(q(z given x) ‖ p(z))", "nats", draws=few)
-    log_p, error = importance_weighted(model, x, draws, seed, progress)
+    log_p, error = importance_weighted(model, x, draws, seed, progress, labels)
     gap = mean_over_images(log_p - bound, "")
     figures["nll_importance"] = mean_over_images(
         -log_p,
@@ -129,7 +157,7 @@ def measure_likelihood(
     seen = as_seen(model, x, seed)
     if tuple(model.decoder.network.input_shape) == (2,):
         try:
-            exact = exact_log_likelihood(model, seen, progress=progress)
+            exact = exact_log_likelihood(model, seen, progress=progress, labels=labels)
         except (UsageError, NumericalError) as reason:
             notes.append(f"No exact log p(x): {reason}.")
         else:

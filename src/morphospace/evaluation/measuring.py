@@ -30,7 +30,7 @@ from morphospace.evaluation.samples import (
     sample_figures,
 )
 from morphospace.space import Space
-from morphospace.training.feed import to_unit
+from morphospace.training.feed import to_unit, without
 from morphospace.types import Progress, UsageError
 
 __all__ = ["PARTS", "Measured", "NotMeasurable", "Subject", "why_no_likelihood"]
@@ -92,8 +92,15 @@ class Subject:
         return np.flatnonzero(self.images.splits == 0)[:most]
 
     def pixels(self, rows: NDArray[np.intp]) -> Float[Tensor, "N C H W"]:
-        """Images as floats in [0, 1], on the device."""
+        """Images as floats in [0, 1], on the device; black where they are not known."""
         return to_unit(torch.from_numpy(np.array(self.images.pixels[rows])).to(self.device))
+
+    def known(self, rows: NDArray[np.intp]) -> Float[Tensor, "N C H W"]:
+        """The same as a model of incomplete images takes them: nan where they are not known."""
+        x = self.pixels(rows)
+        if self.images.observed is None:
+            return x
+        return without(x, torch.from_numpy(self.images.observed[rows]).to(self.device))
 
     @cached_property
     def x(self) -> Float[Tensor, "N C H W"]:
@@ -105,6 +112,11 @@ class Subject:
 
     def labels(self, rows: NDArray[np.intp]) -> NDArray[np.int64] | None:
         return None if self.images.labels is None else self.images.labels[rows]
+
+    def told(self, rows: NDArray[np.intp]) -> Tensor | None:
+        """The classes of images at ``rows``, on the device, for a model that is told of them; None for any other."""
+        labels = self.labels(rows) if self.space.model.classes else None
+        return None if labels is None else torch.from_numpy(labels).to(self.device)
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,7 +155,14 @@ def _require_likelihood(space: Space) -> None:
 def _likelihood(subject: Subject) -> Measured:
     _require_likelihood(subject.space)
     return Measured(
-        *measure_likelihood(subject.space.model, subject.x, subject.draws, subject.seed, subject.progress)
+        *measure_likelihood(
+            subject.space.model,
+            subject.known(subject.rows),
+            subject.draws,
+            subject.seed,
+            subject.progress,
+            subject.told(subject.rows),
+        )
     )
 
 
@@ -153,8 +172,9 @@ def _binarised(subject: Subject) -> Measured:
     counts = subject.space.config["images"]["counts"]
     binary = torch.from_numpy(binarised_test(subject.images)).to(subject.device).float()
     kept = np.linspace(0, len(binary) - 1, min(subject.count, len(binary))).round().astype(int)
+    labels = subject.told(np.flatnonzero(subject.images.splits == SPLITS.index("test"))[kept])
     figures, notes = measure_likelihood(
-        subject.space.model, binary[kept], subject.draws, subject.seed, subject.progress
+        subject.space.model, binary[kept], subject.draws, subject.seed, subject.progress, labels
     )
     notes.append(
         f"The protocol trains on 50,000 images, binarised anew at every step, and chooses by {VALIDATION:,} others; "
@@ -165,8 +185,13 @@ def _binarised(subject: Subject) -> Measured:
 
 
 def _reconstruction(subject: Subject) -> Measured:
+    if subject.images.observed is not None:
+        raise NotMeasurable(
+            "some pixels are missing, so that a reconstruction of them has nothing to be compared with"
+        )
     x = subject.x.cpu().numpy()
-    y = subject.space.decode(subject.means(subject.rows), subject.progress).numpy()
+    means, labels = subject.means(subject.rows), subject.told(subject.rows)
+    y = subject.space.decode(means, subject.progress, labels).numpy()
     return Measured(reconstruction_figures(x, y), [])
 
 
@@ -180,10 +205,11 @@ def _latents(subject: Subject) -> Measured:
         return Measured(
             {"active_units": units}, ["The encoder gives points: there is no rate and no information."]
         )
-    x = subject.x[:: max(1, -(-len(subject.x) // MOST_PAIRED))]
+    some = slice(None, None, max(1, -(-len(subject.x) // MOST_PAIRED)))
+    x, labels = subject.known(subject.rows[some]), subject.told(subject.rows[some])
     with torch.inference_mode():
-        q, p = model.encode(x), model.prior(model.encoder)
-    return Measured(*latent_figures(q, p, subject.seed, subject.progress))
+        q, p, marginal = model.encode(x, labels), model.prior_of(labels), model.prior_of()
+    return Measured(*latent_figures(q, p, subject.seed, subject.progress, marginal))
 
 
 def _doctor(subject: Subject) -> Measured:
@@ -196,7 +222,8 @@ def _doctor(subject: Subject) -> Measured:
     if "test" in results and "train" in results:
         cost = results["train"]["neg_elbo"]
         gap = results["test"]["neg_elbo"] - cost
-    signs = examine(model, subject.pixels(rows), subject.seed, gap, cost, subject.progress)
+    labels = subject.told(rows)
+    signs = examine(model, subject.known(rows), subject.seed, gap, cost, subject.progress, labels)
     found = diagnose(signs)
     findings = [{"name": f.name, "words": f.words, "remedy": f.remedy} for f in found]
     definitions = {
@@ -225,6 +252,10 @@ def _embedding(subject: Subject) -> Measured:
     own = Embedded(subject.means(rows), subject.means(held_out), labels, held_labels)
     figures = embedding_figures(own, pixels[0], "", subject.seed, subject.progress)
     notes = [] if labels is not None else ["The set has no labels: only neighbourhoods can be judged."]
+    if subject.space.model.encoder.classes:
+        notes.append(
+            "The encoder is told each image's class: what its latents say of classes, it may have been told."
+        )
     if dimensions <= min(pixels[0].shape):
         beside = Embedded(*pca(pixels[0], pixels[1], dimensions), labels, held_labels)
         figures |= embedding_figures(beside, pixels[0], "pca_", subject.seed, subject.progress)
@@ -272,7 +303,8 @@ def _drawer(subject: Subject) -> Sampler | None:
         for start in range(0, len(values), 5_000):
             some = slice(start, start + 5_000)
             drawn = draw_from(labels[some], values[some].astype(np.float32), spec.height, spec.width)
-            parts.append(subject.space.encode(drawn).mean.numpy().astype(np.float64))
+            told = labels[some] if subject.space.model.classes else None
+            parts.append(subject.space.encode(drawn, labels=told).mean.numpy().astype(np.float64))
             subject.progress("drawing with factors held", min(start + 5_000, len(values)), len(values))
         return np.concatenate(parts)
 
@@ -284,8 +316,11 @@ def _samples(subject: Subject) -> Measured:
     notes: list[str] = []
     more: dict[str, object] = {}
     count = len(subject.rows)
-    drawn = subject.space.sample(count, subject.seed)
+    told = subject.told(subject.rows)
+    drawn = subject.space.sample(count, subject.seed, told)
     notes.append("Samples are mean images at points drawn from the prior.")
+    if told is not None:
+        notes.append("They are of the classes that the images measured on are of, as many of each.")
     if subject.split == "train":
         notes.append("There are no test images: samples are compared with training images.")
     if subject.images.labels is None or len(np.unique(subject.images.labels[subject.train_rows])) < 2:

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import Bernoulli, ContinuousBernoulli, Normal
 
-from morphospace.distributions import Distribution
+from morphospace.distributions import Distribution, Masked
 from morphospace.model import VAE
 
 __all__ = ["Pairs", "base_of"]
@@ -30,6 +30,7 @@ class Pairs:
 
     def __init__(self, model: VAE, x: Float[Tensor, "N C H W"]) -> None:
         self.model = model
+        self.whole = not bool(x.isnan().any())
         self.x = x
         self.flat = x.flatten(1)
 
@@ -37,6 +38,8 @@ class Pairs:
     def __call__(self, z: Float[Tensor, "M D"], rows: Tensor | None = None) -> Float[Tensor, "R M"]:
         """(R, M) for the images at ``rows``, or all of them."""
         px = self.model.decoder(z)
+        if isinstance(px, Masked) and self.whole:
+            px = px.whole
         base = base_of(px)
         flat = self.flat if rows is None else self.flat[rows]
         if isinstance(base, Bernoulli | ContinuousBernoulli):

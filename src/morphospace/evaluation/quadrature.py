@@ -22,7 +22,7 @@ from scipy.special import logsumexp
 from torch import Tensor
 
 from morphospace.evaluation.pairs import Pairs
-from morphospace.model import VAE
+from morphospace.model import VAE, Labels
 from morphospace.types import NumericalError, Progress, UsageError, silent
 
 __all__ = ["Quadrature", "exact_log_likelihood"]
@@ -82,6 +82,7 @@ def exact_log_likelihood(
     x: Float[Tensor, "N C H W"],
     tolerance: float = 0.01,
     progress: Progress = silent,
+    labels: Labels | None = None,
 ) -> Quadrature:
     """log p(x) of each image of a space with two dimensions.
 
@@ -90,6 +91,7 @@ def exact_log_likelihood(
         x: (N, C, H, W), values in [0, 1], on the model's device.
         tolerance: nats; tiles are refined until no image moves by more.
         progress: told of every tile.
+        labels: (N,) classes, for a model that is told of them: then it is log p(x given y), one class after another.
 
     Raises:
         UsageError: for a space of another dimension, or a prior that is no density over the plane.
@@ -100,11 +102,21 @@ def exact_log_likelihood(
             "log p(x) is exact by quadrature in two dimensions; this space has "
             f"{model.decoder.network.input_shape[0]}: use importance weighting"
         )
-    blocks = [_Plane(model, x[i : i + BLOCK], progress).settle(tolerance) for i in range(0, len(x), BLOCK)]
+    groups = [(model, torch.arange(len(x), device=x.device))]
+    if labels is not None:
+        groups = [
+            (model.of_class(c), (labels == c).nonzero()[:, 0]) for c in np.unique(labels.cpu()).tolist()
+        ]
+    blocks = [
+        _Plane(bound, x[rows[i : i + BLOCK]], progress).settle(tolerance)
+        for bound, rows in groups
+        for i in range(0, len(rows), BLOCK)
+    ]
+    back = torch.cat([rows for _, rows in groups]).argsort().cpu().numpy()  # to the images' own order
     return Quadrature(
-        log_p=np.concatenate([b.log_p for b in blocks]),
-        moved=np.concatenate([b.moved for b in blocks]),
-        prior=blocks[0].prior,
+        log_p=np.concatenate([b.log_p for b in blocks])[back],
+        moved=np.concatenate([b.moved for b in blocks])[back],
+        prior=max((b.prior for b in blocks), key=abs),
         edge=max(b.edge for b in blocks),
         spacing=min(b.spacing for b in blocks),
         points=sum(b.points for b in blocks),

@@ -9,6 +9,7 @@ from morphospace.families.likelihoods import (
     Laplace,
     LevelCategorical,
     LogisticMixture,
+    Masked,
     OptimalGaussian,
     PixelGaussian,
 )
@@ -42,6 +43,7 @@ __all__ = [
     "Likelihood",
     "LogisticMixture",
     "LowRankNormal",
+    "Masked",
     "OptimalGaussian",
     "PixelGaussian",
     "Point",

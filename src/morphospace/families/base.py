@@ -40,10 +40,12 @@ class Likelihood(Family):
             8-bit images.
         takes: the kinds of images that it can be asked about: "binary", of black and white alone, and "grey", all
             others (colours too). A density has no upper limit on binary images: it would grow without end as σ shrinks.
+        missing: whether pixels may be missing, which are nan then.
     """
 
     support: Literal["binary", "levels", "unit", "real"] = "real"
     takes: tuple[Literal["binary", "grey"], ...] = ("binary", "grey")
+    missing: bool = False
 
     def data(self, x: Tensor) -> Tensor:
         """What the model sees in place of images ``x``: themselves, or with noise by torch's current generator."""

@@ -4,6 +4,7 @@
 `ContinuousBernoulli`                                                   of [0, 1]
 `Gaussian`, `OptimalGaussian`, `PixelGaussian`, `Laplace`               of the line
 `LogisticMixture`, `LevelCategorical`                                   of the 256 levels of an 8-bit pixel
+`Masked`                                                                of those pixels that were observed
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ __all__ = [
     "Laplace",
     "LevelCategorical",
     "LogisticMixture",
+    "Masked",
     "OptimalGaussian",
     "PixelGaussian",
 ]
@@ -208,3 +210,29 @@ class LevelCategorical(Likelihood):
 
     def forward(self, h: Float[Tensor, "*batch P H W"]) -> Distribution:
         return d.LevelCategorical(full(h).unflatten(-3, (-1, 256)))  # type: ignore[no-untyped-call]
+
+
+class Masked(Likelihood):
+    """Another likelihood, of the pixels that were observed alone: those of an image that are nan are left out.
+
+    Args:
+        whole: a likelihood whose pixels are independent given z.
+    """
+
+    missing = True
+
+    def __init__(self, whole: Likelihood) -> None:
+        super().__init__()
+        self.whole = whole
+        self.factor, self.support, self.takes = whole.factor, whole.support, whole.takes
+        self.normalised = whole.normalised
+
+    def data(self, x: Float[Tensor, "*batch C H W"]) -> Float[Tensor, "*batch C H W"]:
+        missing = x.isnan()
+        return self.whole.data(x.masked_fill(missing, 0.0)).masked_fill(missing, torch.nan)
+
+    def require(self, x: Tensor) -> None:
+        self.whole.require(x[~x.isnan()])
+
+    def forward(self, h: Float[Tensor, "*batch P H W"]) -> Distribution:
+        return d.Masked(self.whole(h))

@@ -1,9 +1,10 @@
 """Priors: the encoder in, a distribution over the latent space out; learned with the model, or fitted to it later."""
 
-from morphospace.priors.base import Encode, Prior, StandardNormal
+from morphospace.priors.base import Encode, Prior, PriorOfClass, StandardNormal
 from morphospace.priors.fitted import FITTED, OF_CODES, Fitted, TwoStage, fit_prior, fitted_prior
 from morphospace.priors.learned import (
     Beside,
+    ClassNormals,
     Exemplars,
     FlowPrior,
     Mixture,
@@ -20,12 +21,14 @@ __all__ = [
     "OF_CODES",
     "Autoregressive",
     "Beside",
+    "ClassNormals",
     "Encode",
     "Exemplars",
     "Fitted",
     "FlowPrior",
     "Mixture",
     "Prior",
+    "PriorOfClass",
     "StandardNormal",
     "TwoStage",
     "Uniform",

@@ -10,17 +10,36 @@ from torch import Tensor, nn
 from morphospace.distributions import Alphabet, Distribution, normal
 from morphospace.types import UsageError
 
-__all__ = ["Encode", "Prior", "StandardNormal", "alphabet_of"]
+__all__ = ["Encode", "Prior", "PriorOfClass", "StandardNormal", "alphabet_of"]
 
 Encode = Callable[[Tensor], Distribution]
 """Images (B, C, H, W) -> q(z given x): what a prior made of encoded images needs."""
 
 
 class Prior(nn.Module):
-    """``forward(encode)`` gives p(z); priors made of encoded images need no exception, the others ignore it."""
+    """``forward(encode)`` gives p(z); priors made of encoded images need no exception, the others ignore it.
+
+    Attributes:
+        classes: how many classes it is told of, or 0. If any, ``forward(encode, labels)`` gives p(z given y) of each
+            label, and without labels p(z), the mean over classes.
+    """
+
+    classes: int = 0
 
     def forward(self, encode: Encode) -> Distribution:
         raise NotImplementedError
+
+
+class PriorOfClass(Prior):
+    """A prior that is told of classes, for one class."""
+
+    def __init__(self, prior: Prior, label: int) -> None:
+        super().__init__()
+        self.prior, self.label = prior, label
+
+    def forward(self, encode: Encode) -> Distribution:
+        found: Distribution = self.prior(encode, torch.tensor(self.label))
+        return found
 
 
 class StandardNormal(Prior):

@@ -1,6 +1,7 @@
 """Priors that are learned with the model, and those of spaces that are no plane.
 
 `Mixture`, `VampPrior`, `Exemplars`, `FlowPrior`                over R^D
+`ClassNormals`                                                  over R^D, of each class
 `Uniform`, `WrappedStandard`, `UniformChoices`, `Beside`        over a sphere, the Poincaré ball, categories, side by
 side
 """
@@ -21,6 +22,7 @@ from morphospace.types import ImageSpec, UsageError
 
 __all__ = [
     "Beside",
+    "ClassNormals",
     "Exemplars",
     "FlowPrior",
     "Mixture",
@@ -55,6 +57,39 @@ class Mixture(Prior):
         if self.below is not None:
             scale = self.below.tril(-1) + torch.diag_embed(scale)
         return d.Mixture(self.logits, self.loc, scale)
+
+
+class ClassNormals(Prior):
+    """p(z given y): a normal with mean and deviations of its own for each class; means begin as draws of N(0, I).
+
+    Without labels it is p(z) = Σ p(y)·p(z given y), with p(y) the part of the training images that are of class y.
+
+    Args:
+        latent: D.
+        classes: Y.
+    """
+
+    log_share: Tensor
+
+    def __init__(self, latent: int, classes: int) -> None:
+        super().__init__()
+        self.classes = classes
+        self.loc = nn.Parameter(torch.randn(classes, latent))
+        self.log_scale = nn.Parameter(torch.zeros(classes, latent))
+        self.register_buffer("log_share", torch.zeros(classes))
+
+    @torch.no_grad()
+    def begin_with_labels(self, labels: Tensor) -> None:
+        counts = torch.bincount(labels[labels >= 0].cpu(), minlength=self.classes).to(self.log_share)
+        self.log_share.copy_((counts / counts.sum()).log())
+
+    def forward(self, encode: Encode, labels: Tensor | None = None) -> Distribution:  # noqa: ARG002
+        scale = self.log_scale.exp()
+        if labels is None:
+            return d.Mixture(self.log_share, self.loc, scale)
+        if labels.is_floating_point():
+            raise UsageError("this prior has a normal for each class: it takes classes, not weights of them")
+        return d.normal(self.loc[labels], scale[labels])
 
 
 class VampPrior(Prior):

@@ -20,6 +20,7 @@ from morphospace.recipes.bounds import (
     piwae,
     sticking_the_landing,
 )
+from morphospace.recipes.conditional import class_prior, cvae
 from morphospace.recipes.disentangling import beta_tc, dip_i, dip_ii, factor_vae
 from morphospace.recipes.hierarchical import ladder
 from morphospace.recipes.likelihoods import (
@@ -33,6 +34,7 @@ from morphospace.recipes.likelihoods import (
     sigma_vae,
 )
 from morphospace.recipes.matching import aae, info_vae, sliced_wasserstein, wae_gan, wae_mmd
+from morphospace.recipes.missing import missing_pixels
 from morphospace.recipes.perceptual import perceptual, vae_gan
 from morphospace.recipes.posteriors import (
     concrete,
@@ -60,8 +62,10 @@ __all__ = [
     "capacity",
     "categorical_pixels",
     "ciwae",
+    "class_prior",
     "concrete",
     "continuous_bernoulli",
+    "cvae",
     "cyclical",
     "dip_i",
     "dip_ii",
@@ -85,6 +89,7 @@ __all__ = [
     "laplace",
     "logistic_mixture",
     "low_rank_posterior",
+    "missing_pixels",
     "miwae",
     "mixture_prior",
     "names",

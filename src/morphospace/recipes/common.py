@@ -34,10 +34,13 @@ def conv_parts(
     likelihood: Family | None = None,
     prior: Prior | None = None,
     stem: nn.Module | None = None,
+    encoder_classes: int = 0,
+    decoder_classes: int = 0,
     **settings: Any,
 ) -> Parts:
     """The conv networks of one ``size`` with an objective; `DiagonalNormal`, `Bernoulli` and `StandardNormal` unless
-    other parts are given, such as a ``stem`` of the decoder; ``settings`` beside the learning rates of the size.
+    other parts are given, such as a ``stem`` of the decoder; ``settings`` beside the learning rates of the size. The
+    networks are told of so many classes.
     """
     positive(latent=latent)
     width = dial(size)
@@ -45,8 +48,12 @@ def conv_parts(
     likelihood = Bernoulli() if likelihood is None else likelihood
     return Parts(
         model=VAE(
-            encoder=Conditional(ConvEncoder(spec, posterior.outputs(latent), width), posterior),
-            decoder=Conditional(ConvDecoder(spec, latent, width, likelihood.factor, stem), likelihood),
+            encoder=Conditional(
+                ConvEncoder(spec, posterior.outputs(latent), width, encoder_classes), posterior
+            ),
+            decoder=Conditional(
+                ConvDecoder(spec, latent, width, likelihood.factor, stem, decoder_classes), likelihood
+            ),
             prior=StandardNormal(latent) if prior is None else prior,
         ),
         objective=objective,

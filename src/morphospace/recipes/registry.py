@@ -5,12 +5,14 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import NoneType, UnionType
 from typing import Any, Concatenate, Literal, ParamSpec, Union, get_args, get_origin, get_type_hints
 
 import torch
 
+from morphospace.data.images import Images
+from morphospace.families import Likelihood
 from morphospace.model import VAE
 from morphospace.objective import Objective
 from morphospace.seeds import seeded
@@ -24,11 +26,19 @@ P = ParamSpec("P")
 
 @dataclass(frozen=True)
 class Parts:
-    """What a recipe picks: a model, an objective, and how to train them."""
+    """What a recipe picks: a model, an objective, and how to train them.
+
+    Attributes:
+        model: the model.
+        objective: what it learns from.
+        settings: how it is trained by default.
+        hide: the part of each image's pixels that is hidden from training and its figures; the same pixels throughout.
+    """
 
     model: VAE
     objective: Objective
     settings: Settings
+    hide: float = 0.0
 
     @property
     def unnormalised(self) -> str:
@@ -48,8 +58,44 @@ class Recipe:
     spec: ImageSpec
     arguments: dict[str, Any]
 
+    def met(self, images: Images) -> Recipe:
+        """This recipe with what it leaves to the images decided: ``classes``, where it is None, is how many they have.
+
+        Raises:
+            UsageError: if it is told of classes and the images have none, or another number of them; if pixels are
+                missing, and it is not for that.
+        """
+        likelihood = _on_paper(self.name, self.spec, self.arguments).model.decoder.family
+        if images.observed is not None and not (isinstance(likelihood, Likelihood) and likelihood.missing):
+            raise UsageError(
+                f"{int((~images.observed).any((1, 2, 3)).sum())} of these images have missing pixels, and the recipe "
+                f"'{self.name}' needs all; 'missing-pixels' learns from those that there are"
+            )
+        if "classes" not in self.arguments:
+            return self
+        if images.labels is None:
+            raise UsageError(
+                f"the recipe '{self.name}' is told of the class of each image, and these images have no labels; bring "
+                "a folder with a sub-folder for each class, or arrays with labels. 'vae' needs none"
+            )
+        count, asked = len(images.classes), self.arguments["classes"]
+        if asked not in (None, count):
+            raise UsageError(
+                f"the recipe '{self.name}' was made for {asked} classes; these images have {count}. Leave classes out"
+            )
+        return replace(self, arguments={**self.arguments, "classes": count})
+
     def build(self, seed: int = 0) -> Parts:
-        """The parts, with weights drawn from ``seed``."""
+        """The parts, with weights drawn from ``seed``.
+
+        Raises:
+            UsageError: if something is left to images that it has not met.
+        """
+        if self.arguments.get("classes", 1) is None:
+            raise UsageError(
+                f"the recipe '{self.name}' takes the number of classes from images: recipe.met(images).build(), or "
+                "give it as classes"
+            )
         with seeded(seed, "weights"):
             return _FUNCTIONS[self.name](self.spec, **self.arguments)
 

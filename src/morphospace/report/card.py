@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -20,6 +21,7 @@ def card_text(space: Space) -> str:
     images = config["images"]
     quoted = name.replace("\\", "\\\\").replace('"', '\\"')
     classes = ", ".join(plain(c) for c in images["classes"]) or "none"
+    told = f", labels={json.dumps(space.classes[0], ensure_ascii=False)}" if space.conditional else ""
     return f"""# {plain(name)}
 
 A variational autoencoder's space of {counted(space.dimensions, "dimension")} for images of {space.spec}, made with
@@ -44,8 +46,8 @@ Morphospace {plain(config["version"])}. Every point of the space decodes to an i
 import morphospace as ms
 
 space = ms.Space.load("{quoted}")  # the path of this folder
-images = space.sample(16, seed=0)  # (16, {", ".join(map(str, space.spec.shape))}), values in [0, 1]
-again = space.decode(space.encode(images).mean)
+images = space.sample(16, seed=0{told})  # (16, {", ".join(map(str, space.spec.shape))}), values in [0, 1]
+again = space.decode(space.encode(images{told if space.model.encoder.classes else ""}).mean{told})
 ```
 
 ## Limits

@@ -15,7 +15,7 @@ from morphospace.data.images import Images
 from morphospace.fitting import encode_own
 from morphospace.latents import Latents, Plane, Prototypes
 from morphospace.space import Space
-from morphospace.training.feed import to_unit
+from morphospace.training.feed import to_unit, without
 from morphospace.training.loop import read_metrics
 from morphospace.training.measure import chunk_size
 from morphospace.types import Progress, RunError, silent
@@ -92,12 +92,23 @@ class Facts:
         for start in range(0, len(index), size):
             rows = index[start : start + size]
             x = to_unit(torch.from_numpy(np.array(self.images.pixels[rows])).to(device))
-            parts.append(-decoder(torch.from_numpy(self.latents.mean[rows]).to(device)).log_prob(x).cpu())
+            if self.images.observed is not None:
+                x = without(x, torch.from_numpy(self.images.observed[rows]).to(device))
+            labels = self.labels(rows)
+            y = None if labels is None else torch.from_numpy(labels).to(device)
+            parts.append(-decoder(torch.from_numpy(self.latents.mean[rows]).to(device), y).log_prob(x).cpu())
             self.progress("comparing reconstructions", min(start + size, len(index)), len(index))
         return torch.cat(parts).double().numpy()
 
-    def decode(self, z: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N C H W"]:
-        return self.space.decode(z.astype(np.float32)).numpy()
+    def labels(self, index: NDArray[np.intp]) -> NDArray[np.int64] | None:
+        """The classes of images, for a decoder that is told of them; None for any other."""
+        labels = self.latents.labels if self.space.conditional else None
+        return None if labels is None else labels[index]
+
+    def decode(
+        self, z: Float[np.ndarray, "N D"], labels: NDArray[np.int64] | None = None
+    ) -> Float[np.ndarray, "N C H W"]:
+        return self.space.decode(z.astype(np.float32), labels=labels).numpy()
 
 
 def gather(space: Space, images: Images, progress: Progress = silent) -> Facts:

@@ -29,7 +29,8 @@ def the_reconstructions(facts: Facts) -> Section:
         (f"{words} drawn at random, and what comes back", typical),
         (f"The {split} images that come back worst", worst),
     ):
-        decoded, originals = facts.decode(z[rows]), unit(facts.images, index[rows])
+        decoded = facts.decode(z[rows], facts.labels(index[rows]))
+        originals = unit(facts.images, index[rows])
         names = _names_of(facts, index[rows])
         notes = [f"{value:.0f} nats" for value in nats[rows]]
         pairs = [Pair(*parts) for parts in zip(originals, decoded, names, notes, strict=True)]
@@ -94,7 +95,10 @@ def the_averages(facts: Facts) -> Section:
     chosen = np.arange(len(names))
     if len(names) > MOST_AVERAGES:
         chosen = np.sort(np.argsort(-sizes, kind="stable")[:MOST_AVERAGES])
-    decoded = facts.decode(facts.prototypes.points[chosen])
+    told = (
+        np.array([facts.latents.classes.index(names[c]) for c in chosen]) if facts.space.conditional else None
+    )
+    decoded = facts.decode(facts.prototypes.points[chosen], told)
     pixels = means_by(facts.images, facts.train, facts.groups, len(names))[chosen].astype(np.float32)
     apart = np.abs(decoded - pixels).mean((1, 2, 3))
     pairs = [

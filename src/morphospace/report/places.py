@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from jaxtyping import Float
 from scipy.special import ndtri
 
-from morphospace.plots import DPI, GRID_SIDE, decoded_grid, latent_rows, latent_scatter, signed
+from morphospace.plots import (
+    DPI,
+    GRID_SIDE,
+    Strip,
+    decoded_grid,
+    latent_rows,
+    latent_scatter,
+    picture_strips,
+    signed,
+)
 from morphospace.report.facts import Facts, nearest
 from morphospace.report.page import Drawing, Section, counted
 
 __all__ = ["the_manifold", "the_scatter"]
 
 MOST_DOTS = 100_000
+MOST_ROWS = 12
+STYLES = 9
+"""Points for each class of a decoder that is told of it."""
 
 
 def the_scatter(facts: Facts) -> Section:
@@ -98,7 +111,9 @@ def distances(points: Float[np.ndarray, "M D"]) -> Float[np.ndarray, "M M"]:
 
 
 def the_manifold(facts: Facts) -> Section:
-    """A grid over the prior's quantiles, decoded."""
+    """A grid over the prior's quantiles, decoded; of a decoder that is told of classes, a row of it for each class."""
+    if facts.space.conditional:
+        return _styles(facts)
     spec, dimensions = facts.space.spec, facts.space.dimensions
     most = 15 if dimensions > 1 else 9
     n = max(5, min(most, int(GRID_SIDE * DPI) // max(spec.height, spec.width)))
@@ -129,3 +144,38 @@ def the_manifold(facts: Facts) -> Section:
     return Section(
         "manifold", "The decoded manifold", drawings=[Drawing("manifold", figure, alt, caption.strip())]
     )
+
+
+def _styles(facts: Facts) -> Section:
+    """The same points of the space, decoded as each class."""
+    model, dimensions = facts.space.model, facts.space.dimensions
+    places = ndtri((np.arange(STYLES) + 0.5) / STYLES)
+    coordinates = np.stack([places, np.zeros_like(places)], 1).astype(np.float32)
+    z = coordinates[:, :1] if dimensions == 1 else facts.plane.lift(coordinates)
+    told = bool(model.prior.classes)
+    shown = facts.space.classes[:MOST_ROWS]
+    strips = []
+    for c, name in enumerate(shown):
+        label = torch.tensor(c, device=next(model.parameters()).device)
+        points = z
+        if told:
+            with torch.no_grad():
+                p = model.prior_of(label)
+                place, width = (part.detach().cpu().numpy() for part in (p.mean, p.stddev))
+            points = (place + z * width).astype(np.float32)
+        images = facts.decode(points, np.full(STYLES, c))
+        above = [signed(v) for v in places] if c == 0 else [""] * STYLES
+        strips.append(Strip(name, images, above, [""] * STYLES))
+    axis = "z" if dimensions == 1 else axis_labels(facts)[0]
+    of = "its class's prior, in its deviations" if told else "the prior"
+    caption = (
+        f"{STYLES} points of the space along its axis {axis}, at even steps of the quantiles of {of}, each decoded as "
+        f"{counted(len(shown), 'class', 'classes')}: a row is one class, a column one style. The decoder is told the "
+        "class, so that z holds what the class leaves open. Columns that look alike in every way but the class are "
+        "what one hopes for; a row of like pictures says that z does nothing there."
+    )
+    if len(shown) < len(facts.space.classes):
+        caption += f" Shown are the first {len(shown)} of {len(facts.space.classes)} classes."
+    alt = f"Rows of {STYLES} decoded images, one row for each of {', '.join(shown)}."
+    figure = picture_strips(strips, title="What the decoder makes of the same z in each class")
+    return Section("manifold", "The decoded manifold", drawings=[Drawing("manifold", figure, alt, caption)])

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from morphospace.files import write_bytes
-from morphospace.morphing import Morph, morph
+from morphospace.morphing import Morph, Place, morph
 from morphospace.plots import Strip, picture_strips, render
 from morphospace.report.facts import Facts
 from morphospace.report.page import Drawing, Section
@@ -122,7 +122,9 @@ def morph_figure_png(way: Morph, path: Path) -> None:
 def _between(facts: Facts, pair: tuple[str, str]) -> Morph:
     """The way between two prototypes, by their points: names may differ in their capitals only."""
     names, points = facts.prototypes.names, facts.prototypes.points
-    start, end = (points[names.index(name)] for name in pair)
+    start, end = (
+        Place(name, points[names.index(name)], name if facts.space.conditional else None) for name in pair
+    )
     return morph(facts.space, start, end, steps=STEPS)
 
 
@@ -130,8 +132,11 @@ def _widest(facts: Facts) -> tuple[Morph, str, str]:
     z = facts.latents.mean[facts.train]
     along = (z - z.mean(0)) @ facts.plane.axes[0]
     first, last = int(along.argmin()), int(along.argmax())
-    way = morph(facts.space, z[first], z[last], steps=STEPS)
-    return way, f"image {facts.train[first]}", f"image {facts.train[last]}"
+    labels, ends = facts.labels(facts.train), []
+    for row in (first, last):
+        label = None if labels is None else facts.latents.classes[labels[row]]
+        ends.append(Place(f"image {facts.train[row]}", z[row], label))
+    return morph(facts.space, ends[0], ends[1], steps=STEPS), ends[0].name, ends[1].name
 
 
 def _strip(way: Morph, title: str) -> Strip:
@@ -148,6 +153,11 @@ def at(x: float) -> str:
 
 
 def _nearest_words(facts: Facts) -> str:
+    if facts.space.conditional:
+        return (
+            "The decoder is told the class: what it is told goes from the one to the other in step with z. Under each "
+            "picture stands the class that it is told most of, and its weight."
+        )
     if facts.space.classes:
         return (
             "Under each picture stands the class that it lies nearest to: the one with the largest share of the "

@@ -1,5 +1,5 @@
 """One loop that trains every recipe, and the state that makes it resume exactly."""
 
-from morphospace.training.loop import Trained, resume, train
+from morphospace.training.loop import Trained, make_feed, resume, train
 
-__all__ = ["Trained", "resume", "train"]
+__all__ = ["Trained", "make_feed", "resume", "train"]

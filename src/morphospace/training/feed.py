@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Bool, Float, Int64, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
 
 from morphospace.seeds import generator
 
-__all__ = ["Batches", "Feed", "Order", "to_unit"]
+__all__ = ["Batches", "Feed", "Incomplete", "Order", "hidden", "to_unit", "without"]
 
 
 class Order:
@@ -38,10 +38,23 @@ class Order:
 
 
 class Feed:
-    """uint8 images, kept on the device where they fit, given out as floats in [0, 1]."""
+    """uint8 images, kept on the device where they fit, given out as floats in [0, 1].
 
-    def __init__(self, pixels: NDArray[np.uint8], device: torch.device) -> None:
+    Attributes:
+        labels: (N,) their classes, on the device, for a model that is told of them; None for any other.
+        observed: (N, 1, H, W) bool, on the device, which pixels are known: the others are given out as nan. None: all.
+    """
+
+    def __init__(
+        self,
+        pixels: NDArray[np.uint8],
+        device: torch.device,
+        labels: NDArray[np.int64] | None = None,
+        observed: NDArray[np.bool_] | None = None,
+    ) -> None:
         self.device = device
+        self.observed = None if observed is None else torch.from_numpy(np.array(observed)).to(device)
+        self.labels = None if labels is None else torch.from_numpy(np.array(labels)).to(device)
         self._pixels = pixels
         self.resident: Tensor | None = None
         if device.type == "cuda" and pixels.nbytes < 0.5 * torch.cuda.mem_get_info(device)[0]:
@@ -51,7 +64,12 @@ class Feed:
         return len(self._pixels)
 
     def __call__(self, index: Tensor | slice) -> Float[Tensor, "B C H W"]:
-        return to_unit(self.take(index))
+        x = to_unit(self.take(index))
+        return x if self.observed is None else without(x, self.observed[index])
+
+    def labels_of(self, index: Tensor | slice) -> Int64[Tensor, " B"] | None:
+        """The classes of some images, on the device."""
+        return None if self.labels is None else self.labels[index]
 
     def take(self, index: Tensor | slice) -> UInt8[Tensor, "B C H W"]:
         """The pixels of some images, on the device."""
@@ -66,6 +84,9 @@ class Batches:
     """The images of one step after another, at a place in memory that stays: a captured step reads them there.
 
     ``stage`` fetches those of a step, and `staged` gives them as numbers, which is all that the step itself does.
+
+    Attributes:
+        labels: (B,) the classes of the images that are staged, if the feed has labels.
     """
 
     def __init__(self, feed: Feed, order: Order) -> None:
@@ -73,13 +94,54 @@ class Batches:
         # Images on the device are picked there by their rows; others are brought as pixels.
         index = order(0)
         self._next = (index if feed.resident is not None else feed.take(index)).clone()
+        self._observed = None if feed.observed is None else feed.observed[index].clone()
+        self.labels = None if feed.labels is None else feed.labels[index].clone()
 
     def stage(self, step: int) -> None:
         index = self.order(step)
         self._next.copy_(index if self.feed.resident is not None else self.feed.take(index))
+        if self._observed is not None and self.feed.observed is not None:
+            self._observed.copy_(self.feed.observed[index])
+        if self.labels is not None and self.feed.labels is not None:
+            self.labels.copy_(self.feed.labels[index])
 
     def staged(self) -> Float[Tensor, "B C H W"]:
-        return to_unit(self._next) if self.feed.resident is None else self.feed(self._next)
+        if self.feed.resident is not None:
+            return self.feed(self._next)
+        x = to_unit(self._next)
+        return x if self._observed is None else without(x, self._observed)
+
+
+def without(x: Float[Tensor, "B C H W"], observed: Bool[Tensor, "B 1 H W"]) -> Float[Tensor, "B C H W"]:
+    """Images with nan for what was not observed."""
+    return x.masked_fill(~observed, torch.nan)
+
+
+class Incomplete:
+    """uint8 images of which some pixels are not known, as floats with nan for those, a slice at a time."""
+
+    def __init__(self, pixels: NDArray[np.uint8], observed: NDArray[np.bool_]) -> None:
+        self._feed = Feed(pixels, torch.device("cpu"), observed=observed)
+        self.shape = pixels.shape
+
+    def __len__(self) -> int:
+        return len(self._feed)
+
+    def __getitem__(self, index: slice) -> Float[Tensor, "B C H W"]:
+        return self._feed(index)
+
+
+def hidden(
+    observed: NDArray[np.bool_] | None, shape: tuple[int, ...], part: float, *place: str | int
+) -> NDArray[np.bool_]:
+    """Which pixels (N, 1, H, W) are observed once each of those known was hidden with probability ``part``.
+
+    An image keeps what it has for as long as its set is the same: it is a function of ``place``, a seed and a name of
+    the set, and of its position there.
+    """
+    seed, *path = place
+    drawn = torch.rand(shape, generator=generator(int(seed), *path)).numpy() >= part
+    return drawn if observed is None else drawn & observed
 
 
 def to_unit(pixels: Tensor) -> Float[Tensor, "B C H W"]:

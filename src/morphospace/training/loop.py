@@ -8,7 +8,7 @@ import math
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from morphospace.data.images import Images
 from morphospace.files import write_text
 from morphospace.model import VAE, Trace
-from morphospace.recipes import Recipe
+from morphospace.recipes import Parts, Recipe
 from morphospace.seeds import seed_of
 from morphospace.settings import Settings
 from morphospace.training import checkpoint
@@ -29,14 +29,14 @@ from morphospace.training.device import (
     pick_device,
     synchronize,
 )
-from morphospace.training.feed import Batches, Feed, Order
+from morphospace.training.feed import Batches, Feed, Order, hidden
 from morphospace.training.measure import measure
 from morphospace.training.optimizers import make_optimizers, set_rate
 from morphospace.training.precision import probe, set_precision
 from morphospace.training.signals import stop_flag
 from morphospace.types import Interrupted, NumericalError, Progress, UsageError, silent
 
-__all__ = ["Trained", "resume", "settled", "train"]
+__all__ = ["Trained", "make_feed", "resume", "settled", "train"]
 
 LOGS = 200
 """Lines in metrics.jsonl for the training terms over a whole run."""
@@ -75,6 +75,7 @@ def train(
     count = int((images.splits == 0).sum())
     if count == 0:
         raise UsageError(f"{images!r} has no training images")
+    recipe = recipe.met(images)
     settings = settled(recipe, images, settings)
     with fixed_threads(torch.get_num_threads()), forked_random(settings.device):
         if settings.steps is None:
@@ -118,10 +119,22 @@ def settled(recipe: Recipe, images: Images, settings: Settings) -> Settings:
         return settings
     if settings.device == "mps" or (settings.steps is not None and settings.steps < PROBE_PAYS):
         return replace(settings, precision="float32")
-    device, parts = torch.device(settings.device), recipe.build(settings.seed)
-    x = Feed(images.train.pixels, device)(slice(0, settings.batch))
-    found = probe(channels_last(parts.model.to(device)), parts.objective.to(device), x)
+    device, parts = torch.device(settings.device), recipe.met(images).build(settings.seed)
+    feed, some = make_feed(parts, images, "train", settings), slice(0, settings.batch)
+    model = channels_last(parts.model.to(device))
+    found = probe(model, parts.objective.to(device), feed(some), feed.labels_of(some))
     return replace(settings, precision=found.precision)
+
+
+def make_feed(parts: Parts, images: Images, split: Literal["train", "test"], settings: Settings) -> Feed:
+    """The images of a split as a run sees them: with labels for a model that is told of classes, some pixels hidden."""
+    part: Images = getattr(images, split)
+    observed = part.observed
+    if parts.hide > 0:
+        shape = (len(part), 1, part.spec.height, part.spec.width)
+        observed = hidden(observed, shape, parts.hide, settings.seed, "hidden", split)
+    labels = part.labels if parts.model.classes else None
+    return Feed(part.pixels, torch.device(settings.device), labels, observed)
 
 
 class _Run:
@@ -133,15 +146,16 @@ class _Run:
         assert settings.steps is not None
         self.settings, self.config, self.folder, self.steps = settings, config, folder, settings.steps
         self.device = torch.device(settings.device)
-        train_split, test_split = images.train, images.test
-        self.feed, self.test = Feed(train_split.pixels, self.device), Feed(test_split.pixels, self.device)
+        parts = recipe.met(images).build(settings.seed)
+        self.feed, self.test = (make_feed(parts, images, split, settings) for split in ("train", "test"))
         self.order = Order(len(self.feed), settings.batch, settings.seed, self.device)
         self.batches = Batches(self.feed, self.order)
 
-        parts = recipe.build(settings.seed)
         self.objective = parts.objective.to(self.device)
         self.model = channels_last(parts.model.to(self.device))
-        self.model.begin(lambda n: self.feed(Order(len(self.feed), n, settings.seed, self.device)(0)))
+        self.model.begin(
+            lambda n: self.feed(Order(len(self.feed), n, settings.seed, self.device)(0)), self.feed.labels
+        )
         # The weights that are measured and kept: a running mean of those that learn, or they themselves.
         self.kept = copy.deepcopy(self.model).requires_grad_(False) if settings.ema > 0 else self.model
         set_precision(self.model, settings.precision)
@@ -205,7 +219,8 @@ class _Run:
 
     def _work(self) -> None:
         """What a step does on the device, without waiting for it: a GPU captures this once and repeats it."""
-        trace = self.model.trace(self.batches.staged(), self.objective.draws, len(self.feed))
+        x, labels = self.batches.staged(), self.batches.labels
+        trace = self.model.trace(x, self.objective.draws, len(self.feed), labels)
         values = self.objective(trace)
         loss = self.objective.total(values, self.weights)
         self.model.zero_grad(set_to_none=True)

@@ -50,7 +50,8 @@ def measure(
     model.eval()
     for start in range(0, len(feed), chunk):
         with seeded(seed, "measure", start):
-            trace = model.trace(feed(slice(start, start + chunk)), draws)
+            some = slice(start, start + chunk)
+            trace = model.trace(feed(some), draws, labels=feed.labels_of(some))
         distortion += float(trace.distortion.double().mean(0).sum())
         rate += float(trace.rate.double().mean(0).sum())
         progress(what, min(start + chunk, len(feed)), len(feed))

@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from morphospace.model import VAE, Conditional
+from morphospace.model import VAE, Conditional, Labels
 from morphospace.objective import Objective
 from morphospace.seeds import seeded
 from morphospace.training.device import synchronize
@@ -54,7 +54,9 @@ def set_precision(model: nn.Module, precision: str) -> None:
             part.dtype = DTYPES[precision]
 
 
-def probe(model: VAE, objective: Objective, x: Tensor, rounds: int = 3) -> Probe:
+def probe(
+    model: VAE, objective: Objective, x: Tensor, labels: Labels | None = None, rounds: int = 3
+) -> Probe:
     """Compare bfloat16 with float32 on training steps with the images ``x``; the model is left as it was."""
     trial = copy.deepcopy(model).train(), copy.deepcopy(objective)
     found: dict[str, tuple[Tensor, list[Tensor]]] = {}
@@ -63,7 +65,7 @@ def probe(model: VAE, objective: Objective, x: Tensor, rounds: int = 3) -> Probe
         for precision in DTYPES:
             set_precision(trial[0], precision)
             begun = time.perf_counter()
-            found[precision] = _loss_and_gradient(*trial, x)
+            found[precision] = _loss_and_gradient(*trial, x, labels)
             spent = time.perf_counter() - begun
             if turn > 0:  # the first step also pays for set-up
                 seconds[precision].append(spent)
@@ -77,11 +79,13 @@ def probe(model: VAE, objective: Objective, x: Tensor, rounds: int = 3) -> Probe
     return Probe("bfloat16" if agree and gain >= LEAST_GAIN else "float32", gain, error, cosine)
 
 
-def _loss_and_gradient(model: VAE, objective: Objective, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+def _loss_and_gradient(
+    model: VAE, objective: Objective, x: Tensor, labels: Labels | None
+) -> tuple[Tensor, list[Tensor]]:
     """The loss of one training step and each weight tensor's gradient; always with the same noise."""
     model.zero_grad(set_to_none=True)
     with seeded(0, "probe"):
-        values = objective(model.trace(x, objective.draws))
+        values = objective(model.trace(x, objective.draws, labels=labels))
     loss = objective.total(values, objective.weights(1.0))
     loss.backward()  # type: ignore[no-untyped-call]
     gradients = [p.grad.flatten() for p in model.parameters() if p.grad is not None]

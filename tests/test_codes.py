@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import signal
 
 import pytest
 import torch
@@ -13,11 +14,12 @@ import morphospace.distributions as d
 from fixtures.small import make_images, unit
 from morphospace import recipes, terms
 from morphospace.distributions import normal
-from morphospace.families import Bernoulli, Codebooks, FiniteScalar
+from morphospace.families import Bernoulli, Codebooks, FiniteScalar, codes
 from morphospace.families.codes import LEAST_USE
+from morphospace.fitting import fit, refit
 from morphospace.model import Trace
 from morphospace.networks import SIZES, GridDecoder, GridEncoder, grid_sides, size
-from morphospace.types import ImageSpec, UsageError
+from morphospace.types import ImageSpec, Interrupted, UsageError
 
 F64 = torch.float64
 SIDES = [(28, 28), (32, 32), (48, 40), (9, 31), (8, 8), (8, 128), (13, 8), (17, 33), (128, 128)]
@@ -324,8 +326,8 @@ def test_codes_begin_as_clusters_of_what_the_encoder_makes():
     def pick(n: int) -> Tensor:
         return torch.arange(n, dtype=torch.float32).reshape(n, 1, 1, 1)
 
-    for codes in (3, 8):
-        family = Codebooks(places=4, numbers=2, size=codes, averaged=True)
+    for count in (3, 8):
+        family = Codebooks(places=4, numbers=2, size=count, averaged=True)
 
         def encode(x: Tensor, family=family) -> d.Codes:
             kinds = (x.flatten()[:, None] + torch.arange(4)).long() % 3
@@ -333,7 +335,7 @@ def test_codes_begin_as_clusters_of_what_the_encoder_makes():
 
         family.begin_with(pick, encode)
         assert family.training
-        assert len(family.codebook[0].unique(dim=0)) == codes
+        assert len(family.codebook[0].unique(dim=0)) == count
         away = torch.cdist(points, family.codebook[0]).amin(1)
         assert (away < 0.1).all()
         torch.testing.assert_close(family.sums / family.use[..., None], family.codebook)
@@ -423,3 +425,35 @@ def test_values_that_make_no_sense_are_refused_by_name(name, argument, value):
     match = "levels" if (name, argument) == ("fsq", "latent") else argument
     with pytest.raises(UsageError, match=match):
         recipes.get(name, ImageSpec(1, 8, 8), {argument: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [("vq", {}), ("vq", {"learning": "gradient"}), ("residual-vq", {}), ("fsq", {"codes": None})],
+)
+def test_interrupted_while_codes_die_it_ends_with_the_same_bytes(name, given, tmp_path, monkeypatch):
+    """Running means are taken up again, and what replaces the dead is a function of seed and step."""
+    monkeypatch.setattr(codes, "LEAST_USE", 0.995)  # what one batch does not use is dead
+    replaced = []
+    plain = Codebooks._jittered
+
+    def jittered(self: Codebooks, some: Tensor, every: Tensor) -> Tensor:
+        replaced.append(len(some))
+        return plain(self, some, every)
+
+    monkeypatch.setattr(Codebooks, "_jittered", jittered)
+
+    def stop(what: str, done: float, total: float, figures: object = None) -> None:
+        if what == "training" and done == 3:
+            signal.raise_signal(signal.SIGINT)
+
+    images = make_images(40)
+    arguments = {k: v for k, v in {"size": "tiny", "codes": 30, **given}.items() if v is not None}
+    recipe = recipes.get(name, images.spec, arguments)
+    fit(recipe, images, steps=6, out=tmp_path / "whole")
+    with pytest.raises(Interrupted):
+        fit(recipe, images, steps=6, out=tmp_path / "broken", progress=stop)
+    refit(tmp_path / "broken", images)
+    for file in ("model.safetensors", "config.json", "latents.safetensors"):
+        assert (tmp_path / "whole" / file).read_bytes() == (tmp_path / "broken" / file).read_bytes()
+    assert bool(replaced) == (name != "fsq")

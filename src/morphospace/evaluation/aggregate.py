@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.distributions import Normal
 
@@ -21,6 +21,7 @@ __all__ = [
     "ACTIVE",
     "Information",
     "active_units",
+    "code_figures",
     "information",
     "latent_figures",
     "rate_per_dimension",
@@ -152,3 +153,33 @@ def latent_figures(
             "number of images."
         )
     return figures, notes
+
+
+def code_figures(symbols: Int[np.ndarray, "N S"], size: int) -> dict[str, Figure]:
+    """How the codes of a quantised space are used, from the rows of N images; ``size`` is K.
+
+    Codes are counted over all places together, those of residual levels too.
+    """
+    count, length = symbols.shape
+    shares = np.bincount(symbols.ravel(), minlength=size) / symbols.size
+    entropy = -float((shares[shares > 0] * np.log(shares[shares > 0])).sum())
+    changing = int((symbols != symbols[0]).any(0).sum())
+    different = len(np.unique(symbols, axis=0))
+    return {
+        "perplexity": Figure(
+            math.exp(entropy),
+            f"e to the entropy of the codes' shares, at most the {size} that there are",
+            images=count,
+        ),
+        "codes_used": Figure(
+            int((shares > 0).sum()), f"codes of {size} that some place of some image has", images=count
+        ),
+        "places_changing": Figure(
+            changing, f"places of {length} whose code is not the same for all images", images=count
+        ),
+        "rows_different": Figure(
+            different,
+            f"different rows of codes among {count} images: two with one row are decoded alike",
+            images=count,
+        ),
+    }

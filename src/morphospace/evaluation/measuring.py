@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -14,11 +14,12 @@ from torch import Tensor
 
 from morphospace.data.garments import CLASSES, FACTORS, draw_from
 from morphospace.data.images import SPLITS, Images
-from morphospace.evaluation.aggregate import MOST_PAIRED, active_units, latent_figures
+from morphospace.distributions import Alphabet
+from morphospace.evaluation.aggregate import MOST_PAIRED, active_units, code_figures, latent_figures
 from morphospace.evaluation.binarised import VALIDATION, binarised_test
 from morphospace.evaluation.classifier import classifier_for
 from morphospace.evaluation.disentanglement import Sampler, disentanglement_figures
-from morphospace.evaluation.doctor import diagnose, examine
+from morphospace.evaluation.doctor import Finding, diagnose, examine
 from morphospace.evaluation.embedding import Embedded, embedding_figures, pca
 from morphospace.evaluation.likelihood import measure_likelihood
 from morphospace.evaluation.reconstruction import reconstruction_figures
@@ -152,18 +153,23 @@ def _require_likelihood(space: Space) -> None:
         raise NotMeasurable(f"this space has no likelihood: {reason}")
 
 
+def _weighted(subject: Subject, x: Tensor, labels: Tensor | None) -> tuple[dict[str, Figure], list[str]]:
+    """Likelihood of images, by as many draws as were asked for; of codes, whose draws are all alike, by two."""
+    codes = isinstance(subject.space.model.encoder.family, Alphabet)
+    draws = 2 if codes else subject.draws
+    figures, notes = measure_likelihood(subject.space.model, x, draws, subject.seed, subject.progress, labels)
+    if codes:
+        notes.append(
+            "The posterior is one row of codes, so all draws are alike and −ELBO is the length of a code for the "
+            "image: its row under the prior, and what the row leaves open."
+        )
+    return figures, notes
+
+
 def _likelihood(subject: Subject) -> Measured:
     _require_likelihood(subject.space)
-    return Measured(
-        *measure_likelihood(
-            subject.space.model,
-            subject.known(subject.rows),
-            subject.draws,
-            subject.seed,
-            subject.progress,
-            subject.told(subject.rows),
-        )
-    )
+    known, told = subject.known(subject.rows), subject.told(subject.rows)
+    return Measured(*_weighted(subject, known, told))
 
 
 def _binarised(subject: Subject) -> Measured:
@@ -173,9 +179,7 @@ def _binarised(subject: Subject) -> Measured:
     binary = torch.from_numpy(binarised_test(subject.images)).to(subject.device).float()
     kept = np.linspace(0, len(binary) - 1, min(subject.count, len(binary))).round().astype(int)
     labels = subject.told(np.flatnonzero(subject.images.splits == SPLITS.index("test"))[kept])
-    figures, notes = measure_likelihood(
-        subject.space.model, binary[kept], subject.draws, subject.seed, subject.progress, labels
-    )
+    figures, notes = _weighted(subject, binary[kept], labels)
     notes.append(
         f"The protocol trains on 50,000 images, binarised anew at every step, and chooses by {VALIDATION:,} others; "
         f"this run has {counts.get('train', 0):,} training and {counts.get('validation', 0):,} validation images, and "
@@ -205,6 +209,12 @@ def _latents(subject: Subject) -> Measured:
         return Measured(
             {"active_units": units}, ["The encoder gives points: there is no rate and no information."]
         )
+    if isinstance(alphabet := model.encoder.family, Alphabet):
+        z = torch.from_numpy(subject.space.known_latents().mean[subject.rows]).to(subject.device)
+        return Measured(
+            code_figures(alphabet.symbols(z).cpu().numpy(), alphabet.size),
+            ["The space is of codes: which are used is told in place of dimensions."],
+        )
     some = slice(None, None, max(1, -(-len(subject.x) // MOST_PAIRED)))
     x, labels = subject.known(subject.rows[some]), subject.told(subject.rows[some])
     with torch.inference_mode():
@@ -225,6 +235,8 @@ def _doctor(subject: Subject) -> Measured:
     labels = subject.told(rows)
     signs = examine(model, subject.known(rows), subject.seed, gap, cost, subject.progress, labels)
     found = diagnose(signs)
+    if isinstance(model.encoder.family, Alphabet):
+        found = [f for f in map(_of_codes, found) if f is not None]
     findings = [{"name": f.name, "words": f.words, "remedy": f.remedy} for f in found]
     definitions = {
         "balance": "β̂ = −∂distortion/∂rate as all posteriors widen together: the weight the rate was trained with",
@@ -241,6 +253,15 @@ def _doctor(subject: Subject) -> Measured:
         if (value := getattr(signs, name)) is not None
     }
     return Measured(figures, [], {"findings": findings, "signs": signs.to_json()})
+
+
+def _of_codes(finding: Finding) -> Finding | None:
+    """A finding in a space of codes, whose dimensions nobody chose one by one and whose prior is fitted afterwards."""
+    if finding.name == "unused dimensions":
+        return None  # a place that is the same in all images, such as a corner, is no fault
+    if finding.name == "prior mismatch":
+        return replace(finding, remedy='Fit a prior after training: space.with_prior("autoregressive").')
+    return finding
 
 
 def _embedding(subject: Subject) -> Measured:

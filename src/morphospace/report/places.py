@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from scipy.special import ndtri
 
+from morphospace.distributions import Alphabet
 from morphospace.plots import (
     DPI,
     GRID_SIDE,
@@ -111,9 +112,13 @@ def distances(points: Float[np.ndarray, "M D"]) -> Float[np.ndarray, "M M"]:
 
 
 def the_manifold(facts: Facts) -> Section:
-    """A grid over the prior's quantiles, decoded; of a decoder that is told of classes, a row of it for each class."""
+    """A grid over the prior's quantiles, decoded; of a decoder that is told of classes, a row of it for each class; of
+    codes, which have no directions, draws from the prior.
+    """
     if facts.space.conditional:
         return _styles(facts)
+    if isinstance(facts.space.model.encoder.family, Alphabet):
+        return _draws(facts, facts.space.model.encoder.family)
     spec, dimensions = facts.space.spec, facts.space.dimensions
     most = 15 if dimensions > 1 else 9
     n = max(5, min(most, int(GRID_SIDE * DPI) // max(spec.height, spec.width)))
@@ -179,3 +184,29 @@ def _styles(facts: Facts) -> Section:
     alt = f"Rows of {STYLES} decoded images, one row for each of {', '.join(shown)}."
     figure = picture_strips(strips, title="What the decoder makes of the same z in each class")
     return Section("manifold", "The decoded manifold", drawings=[Drawing("manifold", figure, alt, caption)])
+
+
+def _draws(facts: Facts, alphabet: Alphabet) -> Section:
+    rows, columns = 4, 8
+    images = facts.space.sample(rows * columns, facts.space.settings.seed).numpy()
+    strips = [
+        Strip("", part, [""] * columns, [""] * columns)
+        for part in images.reshape(rows, columns, *images.shape[1:])
+    ]
+    title = "What the prior draws"
+    caption = (
+        f"{rows * columns} draws from the prior, decoded. A point of this space is a row of {alphabet.length} codes, "
+        f"each one of {alphabet.size:,}, so there are no directions to walk in. "
+    )
+    if "prior" in facts.space.config:
+        caption += "The prior was fitted after training: each code is drawn given those before it."
+    else:
+        caption += (
+            "Under this prior every code is as likely as every other at each place, whatever stands beside it, so that "
+            "the pictures need not look like anything; a prior fitted after training, "
+            'space.with_prior("autoregressive"), knows which codes go together.'
+        )
+    alt = f"{rows} rows of {columns} pictures, decoded from draws of the prior."
+    return Section(
+        "samples", title, drawings=[Drawing("samples", picture_strips(strips, title=title), alt, caption)]
+    )

@@ -129,6 +129,8 @@ def test_samples_are_a_function_of_the_seed(call, run, tmp_path):
     a, b, c = ((tmp_path / f"{name}.png").read_bytes() for name in "abc")
     assert a == b
     assert a != c
+    told = [call("sample", run, "--out", tmp_path / "d.png", *more)[1] for more in ((), ("--from-prior",))]
+    assert [line.split()[-1] for line in told] == ["sampler", "prior"]
 
 
 @pytest.mark.parametrize("suffix", ["csv", "npz", "parquet"])
@@ -248,10 +250,11 @@ OPTIONS = {
     "evaluate": "only protocol draws images seed device data-root no-report json",
     "classifier": "data-root json",
     "info": "json",
+    "map": "cells seed data-root no-report json",
     "morph": "steps out json",
-    "sample": "count seed out json",
-    "decode": "out json",
-    "encode": "out data-root strict json",
+    "sample": "count seed label from-prior out json",
+    "decode": "out label json",
+    "encode": "out label data-root strict json",
     "recipes": "json",
     "cite": "json",
 }

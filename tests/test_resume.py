@@ -24,7 +24,14 @@ from morphospace.training import checkpoint, loop
 from morphospace.training.loop import _Run, settled
 from morphospace.types import Interrupted, RunError
 
-FINAL_FILES = {"config.json", "latents.safetensors", "metrics.jsonl", "model.safetensors", "results.json"}
+FINAL_FILES = {
+    "config.json",
+    "latents.safetensors",
+    "metrics.jsonl",
+    "model.safetensors",
+    "results.json",
+    "sampler.safetensors",
+}
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
 
@@ -133,7 +140,8 @@ def test_killed_before_any_of_its_last_file_operations_it_ends_with_the_same_byt
         assert process.exitcode == -signal.SIGKILL
         live_out(processes, folder, steps=2)
         assert_same_end(folder, truth)
-        assert (folder / "latents.safetensors").read_bytes() == (truth / "latents.safetensors").read_bytes()
+        for name in ("latents.safetensors", "sampler.safetensors"):
+            assert (folder / name).read_bytes() == (truth / name).read_bytes()
 
 
 def test_terminated_it_says_so_and_resumes_to_the_same_bytes(processes, whole, tmp_path):

@@ -148,8 +148,8 @@ def test_sampling_leaves_the_global_generator_alone(space):
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_points_are_drawn_from_the_prior(space):
-    z = space.draw(20_000)
+def test_points_are_drawn_from_the_prior_where_it_is_asked_for(space):
+    z = space.draw(20_000, prior=True)
     assert z.shape == (20_000, 2)
     assert z.mean(0).abs().max() < 0.03
     torch.testing.assert_close(torch.cov(z.T), torch.eye(2), rtol=0, atol=0.04)
@@ -216,13 +216,15 @@ def test_a_folder_gives_the_same_space_again(images, recipe, tmp_path):
         assert (space.config, space.results, space.recipe) == (made.config, made.results, made.recipe)
         np.testing.assert_array_equal(space.latents.mean, made.latents.mean)
         np.testing.assert_array_equal(space.prototypes.points, made.prototypes.points)
-    for name in ("config.json", "results.json", "model.safetensors", "latents.safetensors"):
+    kept = ("config.json", "results.json", "model.safetensors", "latents.safetensors", "sampler.safetensors")
+    for name in kept:
         assert (tmp_path / "copy" / name).read_bytes() == (tmp_path / "run" / name).read_bytes()
 
 
 def test_a_folder_holds_these_files_and_no_others(finished):
     """No checkpoints, no half-written files, and nothing that only Python's pickle can read."""
-    names = {"config.json", "latents.safetensors", "metrics.jsonl", "model.safetensors", "results.json"}
+    names = {"config.json", "metrics.jsonl", "results.json"}
+    names |= {f"{name}.safetensors" for name in ("latents", "model", "sampler")}
     assert {path.name for path in finished.iterdir()} == names
     for path in finished.glob("*.json"):
         json.loads(path.read_text())

@@ -29,6 +29,7 @@ __all__ = ["encode_own", "fit", "refit"]
 RUN_FILES = (
     "model.safetensors",  # first: without it the run counts as unfinished
     "latents.safetensors",
+    "sampler.safetensors",
     "results.json",
     "metrics.jsonl",
     "evaluation.json",
@@ -110,6 +111,8 @@ def _tidied(space: Space, images: Images, folder: Path, progress: Progress) -> S
     if space.latents is None:
         space.latents = encode_own(space, images, progress)
         space.save_latents(folder)
+    if space.sampler is None and space.fit_sampler(progress) is not None:
+        space.save_sampler(folder)
     checkpoint.remove_all(folder / "checkpoints")
     return space
 
@@ -117,10 +120,11 @@ def _tidied(space: Space, images: Images, folder: Path, progress: Progress) -> S
 def _finish(
     trained: Trained, recipe: Recipe, images: Images, folder: Path | None, progress: Progress
 ) -> Space:
-    """Measure, encode and save what the loop gave."""
+    """Measure, encode, fit the sampler and save what the loop gave."""
     space = Space(trained.model, recipe, trained.config, {})
     space.results = _results(trained, recipe, images, space.settings, progress)
     space.latents = encode_own(space, images, progress)
+    space.fit_sampler(progress)
     if folder is not None:
         space.save(folder)
         checkpoint.remove_all(folder / "checkpoints")

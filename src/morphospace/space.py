@@ -28,7 +28,7 @@ from morphospace.imputation import Imputed, impute
 from morphospace.latents import Latents, Prototypes
 from morphospace.model import VAE, Conditional
 from morphospace.networks import count_parameters
-from morphospace.priors import Prior, fit_prior, fitted_prior
+from morphospace.priors import SAMPLER, Fitted, Prior, fit_prior, fitted_prior, sampler_arguments
 from morphospace.recipes import Recipe
 from morphospace.seeds import seed_of, seeded
 from morphospace.settings import Settings
@@ -59,6 +59,8 @@ class Space:
         config: ``config.json``: recipe, images, training settings, machine, versions.
         results: ``results.json``: the final figures, in nats and seconds.
         latents: the posteriors of the images it was trained and tested on; None where the cache was deleted.
+        sampler: a mixture fitted to them after training, from which samples are drawn; None where the prior itself is
+            drawn from, and before it is fitted.
         folder: where the run lies, or None.
     """
 
@@ -68,6 +70,7 @@ class Space:
     results: dict[str, Any]
     latents: Latents | None = None
     folder: Path | None = None
+    sampler: Fitted | None = None
 
     # ------------------------------------------------------------ what it knows
 
@@ -249,25 +252,67 @@ class Space:
             torch.cat([part.effective for part in parts]).cpu(),
         )
 
-    def sample(self, n: int, seed: int = 0, labels: Classes | None = None) -> Tensor:
-        """Mean images (n, C, H, W) at ``n`` points drawn from the prior; a function of the seed.
+    def sample(self, n: int, seed: int = 0, labels: Classes | None = None, *, prior: bool = False) -> Tensor:
+        """Mean images (n, C, H, W) at ``n`` points as `draw` gives them; a function of the seed.
 
         ``labels`` say what they are to be of, where a part of the space is told of classes: see `Classes`.
         """
-        return self.decode(self.draw(n, seed, labels), labels=labels)
+        return self.decode(self.draw(n, seed, labels, prior=prior), labels=labels)
 
     @torch.inference_mode()
-    def draw(self, n: int, seed: int = 0, labels: Classes | None = None) -> Tensor:
-        """``n`` points (n, D) drawn from the prior; from that of ``labels``, where it is told of classes."""
+    def draw(self, n: int, seed: int = 0, labels: Classes | None = None, *, prior: bool = False) -> Tensor:
+        """``n`` points (n, D) from where the encoder puts the training images, by the space's sampler.
+
+        The prior p(z), of which −ELBO and likelihoods speak, also has mass where no image is ever encoded, and the
+        decoder makes nothing there that anybody would recognise. A space with a fitted prior draws from that; from
+        their own prior draw a space whose points are not any numbers (a sphere, a ball, choices) and one that is told
+        of classes.
+
+        Args:
+            n: how many.
+            seed: the points are a function of it.
+            labels: of which classes, for a prior that is told of them: see `Classes`.
+            prior: draw from the model's own prior p(z).
+
+        Raises:
+            UsageError: for fewer than one, or labels that the space does not take.
+            RunError: if the sampler is missing and the latents, to which it could be fitted, too.
+        """
         if n < 1:
             raise UsageError(f"{n} samples were asked for; expected at least 1")
         y = self._told(0, labels, n, "prior")  # without labels, a prior that is told of classes is their mean
+        fitted = None if prior else self.fit_sampler()
         with torch.random.fork_rng():
             torch.manual_seed(seed_of(seed, "sample"))
             each = y is not None and self.model.prior.classes > 0
-            p = self.model.prior_of(None if y is None else y.to(next(self.model.parameters()).device))
-            points: Tensor = p.rsample(torch.Size(() if each else (n,)))
+            if fitted is not None:
+                law = fitted(self.model.encoder)
+            else:
+                law = self.model.prior_of(None if y is None else y.to(next(self.model.parameters()).device))
+            points: Tensor = law.rsample(torch.Size(() if each else (n,)))
             return points.cpu()
+
+    @property
+    def draws_from_prior(self) -> bool:
+        """Whether samples come from the prior: a fitted one is a sampler; other spaces than a plane, and those that are
+        told of classes, have none.
+        """
+        return "prior" in self.config or self.model.classes > 0 or not self.model.encoder.family.plane
+
+    def fit_sampler(self, progress: Progress = silent) -> Fitted | None:
+        """The sampler, fitted to the training images' latents where that has not been done; None if it is the prior.
+
+        Raises:
+            RunError: if it must be fitted and the latents are gone.
+        """
+        if self.sampler is None and not self.draws_from_prior:
+            latents = self.known_latents()
+            train = latents.train if (latents.splits == 0).any() else latents
+            arguments = sampler_arguments(self.dimensions, len(train))
+            made = fit_prior(SAMPLER, train.mean, train.scale, arguments, self.settings.seed, progress)
+            assert isinstance(made, Fitted)
+            self.sampler = made
+        return self.sampler
 
     def _own_labels(self, images: Images) -> list[str] | None:
         """The labels that images bring, by name: another set may count its classes otherwise."""
@@ -344,7 +389,7 @@ class Space:
         results = {key: value for key, value in self.results.items() if key not in ("test", "train")}
         if "parameters" in results:
             results["parameters"] = {**results["parameters"], "prior": count_parameters(prior)}
-        return replace(self, model=model, config=config, results=results, folder=None)
+        return replace(self, model=model, config=config, results=results, folder=None, sampler=None)
 
     def _stream(
         self,
@@ -385,6 +430,8 @@ class Space:
         )
         if self.latents is not None:
             self.save_latents(path)
+        if self.sampler is not None:
+            self.save_sampler(path)
         self.folder = path
 
     def save_latents(self, folder: Path) -> None:
@@ -400,6 +447,17 @@ class Space:
             tensors,
             {"model_sha256": checkpoint.sha256(folder / "model.safetensors")},
         )
+
+    def save_sampler(self, folder: Path) -> None:
+        """Write the sampler, tagged with the weights that it belongs to, and with what it was made by."""
+        assert self.sampler is not None
+        made = {
+            "name": self.sampler.name,
+            "arguments": self.sampler.arguments,
+            "model_sha256": checkpoint.sha256(folder / "model.safetensors"),
+        }
+        about = json.dumps(made)
+        checkpoint.save_tensors(folder / "sampler.safetensors", self.sampler.state_dict(), {"about": about})
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str], device: str = "cpu") -> Space:
@@ -437,6 +495,7 @@ class Space:
             raise RunError(f"{path} is damaged ({str(error).splitlines()[0]}); train again") from None
         space = cls(channels_last(model.to(device)).eval(), recipe, config, results, folder=path)
         space.latents = _load_latents(path, space.classes)
+        space.sampler = _load_sampler(path, space.dimensions)
         return space
 
 
@@ -515,4 +574,22 @@ def _load_latents(folder: Path, classes: tuple[str, ...]) -> Latents | None:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         return Latents(**arrays, classes=classes)
     except Exception:  # a damaged cache is as good as none: it is made again
+        return None
+
+
+def _load_sampler(folder: Path, latent: int) -> Fitted | None:
+    """The sampler, if it is there, whole, and of these weights."""
+    path = folder / "sampler.safetensors"
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, "pt") as file:
+            about = json.loads((file.metadata() or {})["about"])
+        if about["model_sha256"] != checkpoint.sha256(folder / "model.safetensors"):
+            return None
+        sampler = fitted_prior(about["name"], latent, about["arguments"])
+        assert isinstance(sampler, Fitted)
+        sampler.load_state_dict(checkpoint.load_tensors(path))
+        return sampler.requires_grad_(False).eval()
+    except Exception:  # a damaged one is as good as none: it is fitted again
         return None

@@ -41,22 +41,24 @@ def test_a_gap_between_two_strips_has_the_mass_of_the_prior_in_it():
 
     inner, outer = brentq(ratio, 0, a), brentq(ratio, a, 6)
     closed = (2 * norm.cdf(inner) - 1) + 2 * norm.sf(outer)
+    on = lambda grid: (aggregate(grid, mean, scale).sum(0), density(grid))  # noqa: E731
     grid = square(7.0, 512)
-    q, p = aggregate(grid, mean, scale).sum(0), density(grid)
+    q, p = on(grid)
     assert 0.3 < closed < 0.9
-    assert hole_mass(grid, q, p) == pytest.approx(closed, rel=0.01)
+    assert hole_mass(grid, q, p) == pytest.approx(closed, rel=1e-3)
+    assert hole_mass(grid.coarsened(4), *on(grid.coarsened(4))) == pytest.approx(closed, rel=0.01)
     holes = Holes(grid, q, p)
-    assert grid.integral(np.where(holes.mask, p, 0)) == pytest.approx(hole_mass(grid, q, p))
+    assert grid.integral(np.where(holes.mask, p, 0)) == pytest.approx(closed, rel=0.03)
     # Three regions: the gap, and what lies beyond on both sides; the gap is the heaviest.
     gap = holes.regions[0]
-    assert gap.mass == pytest.approx(2 * norm.cdf(inner) - 1, rel=0.01)
+    assert gap.mass == pytest.approx(2 * norm.cdf(inner) - 1, rel=0.03)
     assert gap.centre == pytest.approx((0, 0), abs=0.02)
     assert gap.area == pytest.approx(2 * inner * 14, rel=0.02)
     assert gap.outer
     ends = gap.outline[0]
     assert np.abs(ends[:, 0]).max() == pytest.approx(inner, abs=0.03)
     assert np.array_equal(ends[0], ends[-1])
-    assert sum(region.mass for region in holes.regions) == pytest.approx(closed, rel=0.01)
+    assert sum(region.mass for region in holes.regions) == pytest.approx(closed, rel=0.03)
 
 
 def test_a_ring_has_a_hole_in_its_middle():

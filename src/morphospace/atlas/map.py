@@ -1,40 +1,54 @@
-"""`Atlas`: a space of two dimensions as fields on a grid."""
+"""`Atlas`: a space of two dimensions as fields on a grid, and how it is made."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
+from torch import Tensor
 from torch.distributions import Independent, Normal
 
 from morphospace.atlas.decoded import decode_points
 from morphospace.atlas.density import aggregate, box_of, with_spread
+from morphospace.atlas.figures import (
+    SURE,
+    Densities,
+    density_figures,
+    excess_figure,
+    recognised_figures,
+    stretch_figures,
+)
 from morphospace.atlas.grid import CELLS, Grid
-from morphospace.atlas.measures import Holes
+from morphospace.atlas.measures import Holes, overlap
+from morphospace.atlas.nearest import nearest_images, sparseness
 from morphospace.data.images import Images
 from morphospace.distributions import Distribution
+from morphospace.evaluation.classifier import Classifier, classifier_for
 from morphospace.evaluation.records import Figure
 from morphospace.families import DiagonalNormal, Point
 from morphospace.latents import Latents
 from morphospace.space import Space
+from morphospace.training.config import require_same_images
 from morphospace.types import Progress, UnknownName, UsageError, silent
 
 __all__ = ["PARTS", "Atlas", "make_atlas", "require_plane"]
 
-PARTS = ("metric",)
+PARTS = ("metric", "recognition", "nearest")
 """What can be found out beside the densities."""
-
 REACH = 4.75
 """Deviations of the prior that the box reaches at least, to each side: a normal has 4·10⁻⁶ of its mass beyond."""
+SAMPLES = 10_000
+"""Samples and test images that the excess of unrecognisable ones is told from."""
 
 
 @dataclass(frozen=True, eq=False)
 class Atlas:
-    """A map of a space of two dimensions. What was not asked for is None.
+    """A map of a space of two dimensions. What was not asked for, or cannot be had, is None.
 
     Attributes:
         grid: the points that all fields are given at.
@@ -43,10 +57,15 @@ class Atlas:
             weighted by the class's part of them. One row in a space without classes.
         classes: names of the rows of ``by_class``; empty in a space without classes.
         sampler: (Gy, Gx) density of what samples are drawn from by default, where that is not the prior.
-        recognition: (classes, Gy, Gx) probabilities that the set's frozen classifier gives to the decoded image.
+        recognition: (M, Gy, Gx) probabilities that the set's frozen classifier gives to the decoded image.
         metric: (3, Gy, Gx) g₁₁, g₁₂, g₂₂ of the pull-back metric G = JᵀJ.
-        nearest: (Gy, Gx) distance from the decoded image to the nearest training image, root summed squares of pixels.
+        nearest: (Gy, Gx) distance from the decoded image to the nearest training image, root summed squares of pixels;
+            searched for at every ``nearest_step``-th point each way, bilinear between these.
+        nearest_step: see ``nearest``.
+        overlap: (M, M) ∫ min(q_a, q_b) of every two classes.
         figures: numbers by name, each with its definition and error.
+        notes: what must be known to read them.
+        classifier: whose probabilities ``recognition`` holds: hashes of its weights and images, test accuracy.
     """
 
     grid: Grid
@@ -54,10 +73,14 @@ class Atlas:
     by_class: Float[np.ndarray, "M Gy Gx"]
     classes: tuple[str, ...] = ()
     sampler: Float[np.ndarray, "Gy Gx"] | None = None
-    recognition: Float[np.ndarray, "C Gy Gx"] | None = None
+    recognition: Float[np.ndarray, "M Gy Gx"] | None = None
     metric: Float[np.ndarray, "3 Gy Gx"] | None = None
     nearest: Float[np.ndarray, "Gy Gx"] | None = None
+    nearest_step: int = 1
+    overlap: Float[np.ndarray, "M M"] | None = None
     figures: Mapping[str, Figure] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    classifier: Mapping[str, Any] | None = None
 
     @cached_property
     def posterior(self) -> Float[np.ndarray, "Gy Gx"]:
@@ -74,12 +97,19 @@ class Atlas:
         """(Gy, Gx) the position in ``classes`` of the class with the largest π_c·q_c(z)."""
         return np.asarray(self.by_class.argmax(0))
 
-    def with_metric(self, space: Space, progress: Progress = silent) -> Atlas:
-        """This map with ``metric``; itself if it has one."""
-        if self.metric is not None:
-            return self
-        found = decode_points(space.model, self.grid.points, progress=progress)
-        return replace(self, metric=found.metric.reshape(3, *self.grid.shape))
+    @property
+    def recognised(self) -> Float[np.ndarray, "Gy Gx"]:
+        """(Gy, Gx) the top class probability of the decoded image.
+
+        Raises:
+            UsageError: if nobody looked at the decoded images.
+        """
+        if self.recognition is None:
+            raise UsageError(
+                "this map does not tell what is recognised; make it with the part 'recognition', which needs the "
+                "images and their labels"
+            )
+        return np.asarray(self.recognition.max(0))
 
 
 def require_plane(space: Space) -> None:
@@ -97,11 +127,179 @@ def require_plane(space: Space) -> None:
         )
     if space.dimensions != 2:
         raise UsageError(f"a map has two dimensions; this space has {space.dimensions}")
+    if space.conditional:
+        raise UsageError(
+            "the decoder of this space is told of classes, so that a place has a picture for each: it has no one map"
+        )
     if not isinstance(family, DiagonalNormal | Point):
         raise UsageError(
             f"the posteriors of this space ({kind}) are no normals with independent dimensions, of which the exact map "
             "is made"
         )
+
+
+def make_atlas(
+    space: Space,
+    images: Images | None = None,
+    *,
+    parts: Sequence[str] | None = None,
+    cells: int = CELLS,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> Atlas:
+    """Map a space of two dimensions.
+
+    Args:
+        space: trained.
+        images: those that it was trained on; only ``recognition`` and ``nearest`` look at them.
+        parts: what to find out beside the densities, names among `PARTS`; by default all that can be had with what
+            was given. ``()`` takes a second and suffices for holes and overlaps, ``("metric",)`` for paths. Figures
+            with their errors are found where parts are not named.
+        cells: of the grid along each side.
+        seed: of the samples that are drawn.
+        progress: told of the work.
+
+    Raises:
+        UnknownName: for a part that does not exist.
+        UsageError: for a space that is no plane, or whose prior has no density; for a part that needs the images.
+        RunError: if the cache of latents was deleted, or the images are not those of the run.
+    """
+    require_plane(space)
+    wanted = (PARTS if images is not None else PARTS[:1]) if parts is None else tuple(parts)
+    for name in wanted:
+        if name not in PARTS:
+            raise UnknownName("part of an atlas", name, PARTS)
+        if name != "metric" and images is None:
+            raise UsageError(f"the part '{name}' of an atlas looks at the images; pass them")
+    if images is not None and space.folder is not None:
+        require_same_images(images, space.config, space.folder)
+    maker = _Maker(space, images, seed, progress)
+    atlas = maker.densities(cells)
+    if parts is None:
+        atlas = maker.measured(atlas)
+    if "metric" in wanted or "recognition" in wanted:
+        atlas = maker.decoded(atlas, "recognition" in wanted)
+    if "nearest" in wanted:
+        atlas = maker.with_nearest(atlas)
+    return maker.judged(atlas) if parts is None else atlas
+
+
+class _Maker:
+    """The steps, and what several of them need."""
+
+    def __init__(self, space: Space, images: Images | None, seed: int, progress: Progress) -> None:
+        self.space, self.images, self.seed, self.progress = space, images, seed, progress
+        latents = space.known_latents()
+        self.train = with_spread(latents.train if (latents.splits == 0).any() else latents)
+        self.classes = space.classes if self.train.labels is not None else ()
+        self.notes: list[str] = []
+        if not space.model.encoder.family.normalised:
+            self.notes.append(
+                "The encoder gives points without spread; their density is that of normals of Scott's width about them."
+            )
+
+    def densities(self, cells: int) -> Atlas:
+        prior = self._law(False)
+        sampler = None if self.space.fit_sampler(self.progress) is None else self._law(True)
+        laws = [prior] if sampler is None else [prior, sampler]
+        grid = Grid.over(*box_around(self.train, *laws), cells)
+        made = self._on(grid)
+        return Atlas(grid, made.prior, made.by_class, tuple(self.classes), made.sampler)
+
+    @torch.inference_mode()
+    def _law(self, sampler: bool) -> Distribution:
+        source = self.space.sampler if sampler else self.space.model.prior
+        assert source is not None
+        law: Distribution = source(self.space.model.encoder)
+        return law
+
+    def _on(self, grid: Grid) -> Densities:
+        """The densities on any grid."""
+        train, count = self.train, max(len(self.classes), 1)
+        by_class = aggregate(grid, train.mean, train.scale, train.labels, count, self.progress)
+        sampler = None if self.space.sampler is None else density_of(self._law(True), grid)
+        return Densities(grid, density_of(self._law(False), grid), by_class, sampler)
+
+    def measured(self, atlas: Atlas) -> Atlas:
+        """With the figures of the densities, and the classes' overlaps."""
+        first = Densities(atlas.grid, atlas.prior, atlas.by_class, atlas.sampler)
+        figures = density_figures(first, self._on)
+        both = overlap(atlas.grid, atlas.by_class) if len(self.classes) > 1 else None
+        return replace(atlas, figures=figures, overlap=both, notes=tuple(self.notes))
+
+    def _eyes(self) -> Classifier | None:
+        assert self.images is not None
+        labels = self.images.train.labels
+        if labels is None or len(np.unique(labels)) < 2:
+            self.notes.append("Without labels there is no classifier to recognise decoded images.")
+            return None
+        return classifier_for(self.images, self.progress)
+
+    @cached_property
+    def eyes(self) -> Classifier | None:
+        """The set's classifier; None where there are no classes to tell apart."""
+        return self._eyes()
+
+    def decoded(self, atlas: Atlas, recognise: bool) -> Atlas:
+        """With the decoder's metric and, if asked, what the classifier makes of the decoded images."""
+        eyes = self.eyes if recognise else None
+        look = None if eyes is None else eyes.probabilities
+        found = decode_points(self.space.model, atlas.grid.points, look, self.progress)
+        shape = atlas.grid.shape
+        recognition = None if found.recognition is None else found.recognition.reshape(-1, *shape)
+        about = None
+        if eyes is not None:
+            about = {"sha256": eyes.sha256, "data_sha256": eyes.data, "test_accuracy": eyes.accuracy}
+        return replace(
+            atlas,
+            metric=found.metric.reshape(3, *shape),
+            recognition=recognition,
+            classifier=about,
+            notes=tuple(self.notes),
+        )
+
+    def with_nearest(self, atlas: Atlas) -> Atlas:
+        """With the distance to the nearest training image."""
+        assert self.images is not None
+        pixels = self.images.train.pixels
+        step = sparseness(len(atlas.grid.points), len(pixels), self.space.spec.pixels)
+        coarse = atlas.grid.coarsened(step)
+        decoded = self.space.decode(coarse.points.astype(np.float32), self.progress)
+        distance, _ = nearest_images(decoded, pixels, self.progress)
+        full = coarse.interpolate(distance.reshape(coarse.shape), atlas.grid.points)
+        return replace(atlas, nearest=full.reshape(atlas.grid.shape).astype(np.float32), nearest_step=step)
+
+    def judged(self, atlas: Atlas) -> Atlas:
+        """With the figures of what was found by decoding."""
+        figures = dict(atlas.figures)
+        if atlas.metric is not None:
+            figures |= stretch_figures(atlas.metric, atlas.posterior)
+        if atlas.recognition is not None:
+            laws = {"posterior": atlas.posterior, "prior": atlas.prior}
+            if atlas.sampler is not None:
+                laws["sampler"] = atlas.sampler
+            figures |= recognised_figures(atlas.grid, atlas.recognised, laws, atlas.nearest)
+            figures |= self._excess()
+        return replace(atlas, figures=figures)
+
+    def _excess(self) -> dict[str, Figure]:
+        """How many samples are not recognised, beyond what reconstructions already are."""
+        latents = self.space.known_latents()
+        known = latents.test if (latents.splits == 2).any() else latents
+        means = known.mean[np.linspace(0, len(known) - 1, min(SAMPLES, len(known))).round().astype(int)]
+        test = self._unsure(torch.from_numpy(means))
+        figures = {}
+        for name, prior, words in (
+            ("excess_unrecognisable", False, "the space's own sampler"),
+            ("excess_unrecognisable_prior", True, "the prior p(z)"),
+        ):
+            drawn = self._unsure(self.space.draw(SAMPLES, self.seed, prior=prior))
+            figures[name] = excess_figure(drawn, test, words)
+        return figures
+
+    def _unsure(self, z: Tensor) -> np.ndarray:
+        assert self.eyes is not None
+        return np.asarray(self.eyes.probabilities(self.space.decode(z, self.progress)).max(1) < SURE)
 
 
 @torch.inference_mode()
@@ -127,48 +325,3 @@ def box_around(latents: Latents, *laws: Distribution) -> tuple[np.ndarray, np.nd
         mean, scale = (t.detach().double().cpu().numpy() for t in (law.mean, law.stddev))
         low, high = np.minimum(low, mean - REACH * scale), np.maximum(high, mean + REACH * scale)
     return low, high
-
-
-def make_atlas(
-    space: Space,
-    images: Images | None = None,  # noqa: ARG001
-    *,
-    parts: Sequence[str] | None = None,
-    cells: int = CELLS,
-    progress: Progress = silent,
-) -> Atlas:
-    """Map a space of two dimensions.
-
-    Args:
-        space: trained.
-        images: those that it was trained on; only ``recognition`` and ``nearest`` look at them.
-        parts: what to find out beside the densities, names among `PARTS`; by default all that can be had with what
-            was given. ``()`` is a second's work and suffices for holes and overlaps, ``("metric",)`` for paths.
-        cells: of the grid along each side.
-        progress: told of the work.
-
-    Raises:
-        UnknownName: for a part that does not exist.
-        UsageError: for a space that is no plane, or whose prior has no density.
-        RunError: if the cache of latents was deleted.
-    """
-    require_plane(space)
-    wanted = PARTS if parts is None else tuple(parts)
-    for name in wanted:
-        if name not in PARTS:
-            raise UnknownName("part of an atlas", name, PARTS)
-    made = densities(space, cells, progress)
-    return made.with_metric(space, progress) if "metric" in wanted else made
-
-
-def densities(space: Space, cells: int = CELLS, progress: Progress = silent) -> Atlas:
-    """The densities alone: p(z), and the aggregated posterior of each class."""
-    latents = space.known_latents()
-    train = with_spread(latents.train if (latents.splits == 0).any() else latents)
-    with torch.inference_mode():
-        prior = space.model.prior(space.model.encoder)
-        grid = Grid.over(*box_around(train, prior), cells)
-        p = density_of(prior, grid)
-    names = space.classes if train.labels is not None else ()
-    by_class = aggregate(grid, train.mean, train.scale, train.labels, max(len(names), 1), progress)
-    return Atlas(grid, p, by_class, tuple(names))

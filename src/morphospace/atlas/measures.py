@@ -30,13 +30,30 @@ def divergence(grid: Grid, q: Field, p: Field) -> float:
 
 
 def hole_mass(grid: Grid, q: Field, p: Field) -> float:
-    """∫ p·1[q < 0.1·p]: how much of what is drawn from p lies where q hardly is."""
-    return float(grid.integral(np.where(q < HOLE * p, p, 0)))
+    """∫ p·1[q < 0.1·p]: how much of what is drawn from p lies where q hardly is.
+
+    A cell that the border of a hole crosses counts in part, as it would if log q/p were linear within it; so the error
+    falls with the square of the step, where that of counting centres falls with the step.
+    """
+    return float(grid.integral(p * _part_in_hole(q, p)))
+
+
+def _part_in_hole(q: Field, p: Field) -> Field:
+    """How much of each cell has q < 0.1·p."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        depth = np.log(HOLE * p.astype(np.float64)) - np.log(q.astype(np.float64))
+    depth = np.clip(
+        np.nan_to_num(depth, nan=-50.0), -50, 50
+    )  # where both are nought there is nothing to count
+    across = sum(np.abs(np.gradient(depth, axis=axis)) for axis in (0, 1))  # its change over a cell
+    with np.errstate(divide="ignore", invalid="ignore"):
+        part = np.clip(0.5 + depth / across, 0, 1)
+    return np.asarray(np.where(across > 0, part, depth > 0))
 
 
 def missed_mass(grid: Grid, q: Field, p: Field) -> float:
     """∫ q·1[p < 0.1·q]: how much of q lies where p hardly draws."""
-    return float(grid.integral(np.where(p < HOLE * q, q, 0)))
+    return hole_mass(grid, p, q)
 
 
 def bayes_error(grid: Grid, by_class: Float[np.ndarray, "M Gy Gx"]) -> float:

@@ -14,6 +14,7 @@ from cyclopts import App, CycloptsError
 
 from morphospace import __version__
 from morphospace.cli import verbs
+from morphospace.cli.map import map_
 from morphospace.types import MorphospaceError
 
 __all__ = ["app", "main"]
@@ -24,7 +25,7 @@ app = App(
     version=f"morphospace {__version__}",
     help_on_error=False,
 )
-for verb in verbs.VERBS:
+for verb in (*verbs.VERBS, map_):
     app.command(verb, name=verb.__name__.rstrip("_"))
 
 

@@ -273,16 +273,19 @@ def sample(
     n: Annotated[int, Parameter(name=["-n", "--count"])] = 64,
     seed: int = 0,
     label: str | None = None,
+    from_prior: Flag = False,
     out: Path = Path("samples.png"),
     json: Json = False,
 ) -> None:
-    """Draw new images from the space.
+    """Draw new images from the space: from where its training images lie.
 
     Args:
         run: the run's folder.
         n: how many.
         seed: the same seed draws the same images.
         label: the class to draw, for a space that is told of classes; without it, all of them by turns.
+        from_prior: draw from the model's prior, holes included, rather than from the sampler that was fitted to the
+            training images.
         out: a .png of all of them.
         json: print the result as JSON.
     """
@@ -290,17 +293,21 @@ def sample(
 
     target = pictures.check_target(out, (".png",))
     space = _open(run)
+    source = "prior" if from_prior or space.draws_from_prior else "sampler"
     labels: Any = label
     if label is None and space.conditional:
         labels = [space.classes[i * len(space.classes) // n] for i in range(n)]
-    images = space.sample(n, seed, labels).numpy()
+    with shown() as progress:
+        if source == "sampler":
+            space.fit_sampler(progress)  # a run of an earlier version has none yet
+        images = space.sample(n, seed, labels, prior=from_prior).numpy()
     pictures.write_png(target, pictures.contact_sheet(images))
-    record: dict[str, Any] = {"images": n, "seed": seed, "out": str(target)}
+    record: dict[str, Any] = {"images": n, "seed": seed, "from": source, "out": str(target)}
     of = ""
     if labels is not None:
         record["labels"] = sorted(set(labels), key=labels.index) if label is None else [label]
         of = f" of {', '.join(record['labels'])}"
-    _say(record, [f"wrote {n} images{of} to {target}"], json)
+    _say(record, [f"wrote {n} images{of} to {target}, drawn from the {source}"], json)
 
 
 def decode(run: Path, points: Path, /, *, out: Path, label: str | None = None, json: Json = False) -> None:

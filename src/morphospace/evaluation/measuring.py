@@ -338,7 +338,7 @@ def _samples(subject: Subject) -> Measured:
     more: dict[str, object] = {}
     count = len(subject.rows)
     told = subject.told(subject.rows)
-    drawn = subject.space.sample(count, subject.seed, told)
+    drawn = subject.space.sample(count, subject.seed, told, prior=True)
     notes.append("Samples are mean images at points drawn from the prior.")
     if told is not None:
         notes.append("They are of the classes that the images measured on are of, as many of each.")

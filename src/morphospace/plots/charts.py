@@ -110,13 +110,13 @@ def latent_scatter(
     axes.set(xlabel=xlabel, ylabel=ylabel)
     axes.grid()
     axes.set_aspect("equal", adjustable="datalim")
-    _dots(axes, points, labels, len(names), seed)
+    draw_dots(axes, points, labels, len(names), seed)
     if labels is not None:
         axes.apply_aspect()
         axes.set(
             xlim=axes.get_xlim(), ylim=axes.get_ylim()
         )  # names may not move the limits that they depend on
-        _names(axes, points, labels, names, np.array([side, tall]))
+        place_names(axes, points, labels, names, np.array([side, tall]))
         if listed:
             _legend(axes, names, WIDTH - side - 1.15)
     return figure
@@ -142,14 +142,14 @@ def latent_rows(
     figure.text(0.1 / WIDTH, 1 - 0.25 / height, title, size=TITLE, weight="bold", va="center")
     axes = figure.add_axes((1.6 / WIDTH, 0.5 / height, (WIDTH - 1.8) / WIDTH, (height - 1.0) / height))
     spread = np.random.default_rng(seed).uniform(-0.36, 0.36, len(values))
-    _dots(axes, np.stack([values, row + spread], 1), labels, len(names), seed)
+    draw_dots(axes, np.stack([values, row + spread], 1), labels, len(names), seed)
     axes.set_yticks(range(len(rows)), [shorten(name, 1.4, SMALL) for name in rows])
     axes.set(xlabel=xlabel, ylim=(len(rows) - 0.5, -0.5))
     axes.grid(axis="x")
     return figure
 
 
-def _dots(
+def draw_dots(
     axes: matplotlib.axes.Axes,
     points: Float[np.ndarray, "N 2"],
     labels: Int[np.ndarray, " N"] | None,
@@ -168,7 +168,7 @@ def _dots(
     axes.scatter(x, y, s=size, c=hue, alpha=alpha, linewidths=0, rasterized=True)
 
 
-def _names(
+def place_names(
     axes: matplotlib.axes.Axes,
     points: Float[np.ndarray, "N 2"],
     labels: Int[np.ndarray, " N"],
@@ -242,13 +242,21 @@ def first_come(centres: Float[np.ndarray, "M 2"], boxes: Float[np.ndarray, "M 2"
     return kept
 
 
-def _legend(axes: matplotlib.axes.Axes, names: Sequence[str], room: float) -> None:
+def class_handles(names: Sequence[str], room: float) -> list[Any]:
+    """A dot of each class's colour with its name, in at most ``room`` inches, for a legend."""
     from matplotlib.lines import Line2D
 
-    handles = [
+    return [
         Line2D([], [], ls="", marker="o", ms=6, color=hue, label=shorten(name, room - 0.3, SMALL))
         for name, hue in zip(names, colours(len(names)), strict=True)
     ]
+
+
+def _legend(axes: matplotlib.axes.Axes, names: Sequence[str], room: float) -> None:
     axes.legend(
-        handles=handles, loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0, labelcolor=INK
+        handles=class_handles(names, room),
+        loc="upper left",
+        bbox_to_anchor=(1.01, 1.0),
+        borderaxespad=0,
+        labelcolor=INK,
     )

@@ -1,7 +1,16 @@
 """Priors: the encoder in, a distribution over the latent space out; learned with the model, or fitted to it later."""
 
 from morphospace.priors.base import Encode, Prior, PriorOfClass, StandardNormal
-from morphospace.priors.fitted import FITTED, OF_CODES, Fitted, TwoStage, fit_prior, fitted_prior
+from morphospace.priors.fitted import (
+    FITTED,
+    OF_CODES,
+    SAMPLER,
+    Fitted,
+    TwoStage,
+    fit_prior,
+    fitted_prior,
+    sampler_arguments,
+)
 from morphospace.priors.learned import (
     Beside,
     ClassNormals,
@@ -19,6 +28,7 @@ from morphospace.priors.sequences import Autoregressive
 __all__ = [
     "FITTED",
     "OF_CODES",
+    "SAMPLER",
     "Autoregressive",
     "Beside",
     "ClassNormals",
@@ -38,4 +48,5 @@ __all__ = [
     "WrappedStandard",
     "fit_prior",
     "fitted_prior",
+    "sampler_arguments",
 ]

@@ -1,8 +1,8 @@
 """A run's report: ``report.html``, ``figures/`` and the model card, made from the space and its images.
 
 * ``facts``: what the report is about, and what is computed of it once;
-* ``learning``, ``places``, ``images``, ``transitions``, ``evaluated``, ``numbers``: the sections, each a figure or a
-  table and the sentence that says how to read it and what was found;
+* ``learning``, ``places``, ``mapped``, ``images``, ``transitions``, ``evaluated``, ``numbers``: the sections, each a
+  figure or a table and the sentence that says how to read it and what was found;
 * ``page``: sections as one HTML file;
 * ``card``: the run's README.md.
 """
@@ -20,6 +20,7 @@ from morphospace.report.evaluated import evaluated
 from morphospace.report.facts import Facts, gather
 from morphospace.report.images import the_averages, the_reconstructions
 from morphospace.report.learning import the_learning, the_model
+from morphospace.report.mapped import the_atlas
 from morphospace.report.numbers import numbers
 from morphospace.report.page import Section, page, shown
 from morphospace.report.places import the_manifold, the_scatter
@@ -27,13 +28,14 @@ from morphospace.report.transitions import hybrids, morph_figure_png, other_tran
 from morphospace.space import Space
 from morphospace.types import Progress, UsageError, silent
 
-__all__ = ["morph_figure_png", "write_card", "write_report"]
+__all__ = ["morph_figure_png", "write_card", "write_maps", "write_report"]
 
 SECTIONS: Sequence[tuple[str, Callable[[Facts], Section]]] = (
     ("the architecture", the_model),
     ("the learning curves", the_learning),
     ("the latent space", the_scatter),
     ("the manifold", the_manifold),
+    ("the atlas", the_atlas),
     ("reconstructions", the_reconstructions),
     ("averages", the_averages),
     ("hybrids", hybrids),
@@ -63,18 +65,34 @@ def write_report(space: Space, images: Images, progress: Progress = silent) -> P
     sections = []
     for done, (what, make) in enumerate(SECTIONS):
         progress(f"drawing {what}", done, len(SECTIONS))
-        section = make(facts)
-        for drawing in section.drawings:
-            files = {kind: render(drawing.figure, kind) for kind in ("png", "svg")}
-            for kind, content in files.items():
-                write_bytes(folder / "figures" / f"{drawing.name}.{kind}", content)
-            drawing.html = shown(drawing, files)
-        sections.append(section)
+        sections.append(_drawn(make(facts), folder))
     path = folder / "report.html"
     write_text(path, page(facts, sections))
     write_card(space)
     progress("report written", len(SECTIONS), len(SECTIONS))
     return path
+
+
+def write_maps(space: Space, images: Images, progress: Progress = silent) -> list[Path]:
+    """Draw the atlas that lies in a run's folder, without the rest of its report; the paths of the figures' PNGs.
+
+    Raises:
+        UsageError: if the space has no folder.
+        RunError: if the images are not those of the run.
+    """
+    folder = _folder(space)
+    section = _drawn(the_atlas(gather(space, images, progress)), folder)
+    return [folder / "figures" / f"{drawing.name}.png" for drawing in section.drawings]
+
+
+def _drawn(section: Section, folder: Path) -> Section:
+    """A section with its figures written and put into its page."""
+    for drawing in section.drawings:
+        files = {kind: render(drawing.figure, kind) for kind in ("png", "svg")}
+        for kind, content in files.items():
+            write_bytes(folder / "figures" / f"{drawing.name}.{kind}", content)
+        drawing.html = shown(drawing, files)
+    return section
 
 
 def write_card(space: Space) -> Path:

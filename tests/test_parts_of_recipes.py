@@ -115,6 +115,8 @@ WRONG = {
     "vade": {"clusters": (0,), "warmup": (1.5,)},
     "cvae": {"classes": (0, -1)},
     "class-prior": {"classes": (0,)},
+    "m2": {"classes": (0,), "labelled": (0,), "alpha": (0.0, math.nan)},
+    "missing-pixels": {"hide": (-0.5, 1.0, math.nan), "draws": (0,)},
     "gaussian": {"sigma": (0.0, -1.0)},
     "laplace": {"sigma": (math.nan,)},
     "logistic-mixture": {"components": (0,)},

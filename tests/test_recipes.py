@@ -135,7 +135,7 @@ def part_of(model: VAE, trace: Trace, rows: slice) -> Trace:
         model.decoder(z, y),
         model.prior_of(y) if model.classes else trace.pz,
     )
-    return Trace(trace.x[rows], q, z, px, pz, trace.decoder, trace.images, y)
+    return Trace(trace.x[rows], q, z, px, pz, trace.decoder, trace.images, y, trace.model)
 
 
 @CASES

@@ -157,6 +157,11 @@ def _results(
             "encoder": count_parameters(trained.model.encoder),
             "decoder": count_parameters(trained.model.decoder),
             "prior": count_parameters(trained.model.prior),
+            **(
+                {}
+                if trained.model.classifier is None
+                else {"classifier": count_parameters(trained.model.classifier)}
+            ),
         },
         "finished_on": {"torch": torch.__version__, "python": platform.python_version()},
     }

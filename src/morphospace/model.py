@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from morphospace.distributions import Distribution, divergence
-from morphospace.families import Family, Likelihood
+from morphospace.families import Family, Likelihood, full
 from morphospace.networks import Network, OfClass
 from morphospace.priors import Encode, Prior, PriorOfClass
 from morphospace.types import UsageError
@@ -99,7 +99,9 @@ class Trace:
         pz: the prior p(z).
         decoder: z -> p(x given z), for terms that look at other points than the draws, or at the decoder itself.
         images: how many images the set has that ``x`` was drawn from; None where ``x`` is all of it.
-        labels: the images' classes, for a model that is told of them: q, px and pz are then those of the class.
+        labels: the images' classes, for a model that is told of them: q, px and pz are then those of the class; of the
+            most probable class, where it is −1 and the model has a classifier.
+        model: all of it, for terms that look at other classes than the labels'.
     """
 
     x: Float[Tensor, "B C H W"]
@@ -110,6 +112,7 @@ class Trace:
     decoder: Conditional | None = None
     images: int | None = None
     labels: Labels | None = None
+    model: VAE | None = None
 
     @cached_property
     def distortion(self) -> Float[Tensor, "K B"]:
@@ -129,13 +132,19 @@ class Trace:
 
 @final
 class VAE(nn.Module):
-    """An encoder, a decoder and a prior (Kingma & Welling 2014, arXiv:1312.6114)."""
+    """An encoder, a decoder and a prior (Kingma & Welling 2014, arXiv:1312.6114).
 
-    def __init__(self, encoder: Conditional, decoder: Conditional, prior: Prior) -> None:
+    A model that is told of classes may have a classifier too, x -> q(y given x), for images whose class is not known.
+    """
+
+    def __init__(
+        self, encoder: Conditional, decoder: Conditional, prior: Prior, classifier: Conditional | None = None
+    ) -> None:
         super().__init__()
         self.encoder = encoder
         self.decoder = decoder
         self.prior = prior
+        self.classifier = classifier
 
     @property
     def classes(self) -> int:
@@ -155,6 +164,24 @@ class VAE(nn.Module):
             UsageError: if a part is told of classes, and there are no labels.
         """
         return self._trace(self.seen(x), draws, images, labels)
+
+    def classify(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B Y"]:
+        """log q(y given x) of each class.
+
+        Raises:
+            UsageError: for a model without a classifier.
+        """
+        if self.classifier is None:
+            raise UsageError("this model has no classifier; train 'm2' for one")
+        return full(self.classifier.parameters_of(x)).log_softmax(-1)
+
+    def filled(self, x: Float[Tensor, "B C H W"], labels: Labels | None) -> Labels | None:
+        """Labels with the most probable class for those that are −1, or for all where there are none."""
+        if self.classifier is None or (labels is not None and labels.is_floating_point()):
+            return labels
+        with torch.no_grad():
+            guessed = self.classify(x).argmax(-1)
+        return guessed if labels is None else torch.where(labels < 0, guessed, labels)
 
     def prior_of(self, labels: Labels | None = None) -> Distribution:
         """p(z), or p(z given y) of each label where the prior is told of classes."""
@@ -194,10 +221,10 @@ class VAE(nn.Module):
                 part.begin_with_labels(labels)
 
     def _trace(self, x: Tensor, draws: int, images: int | None, labels: Labels | None) -> Trace:
-        q = self.encoder(x, labels)
+        y = self.filled(x, labels)
+        q = self.encoder(x, y)
         z = q.rsample(torch.Size((draws,)))
-        px = self.decoder(z, labels)
-        return Trace(x, q, z, px, self.prior_of(labels), self.decoder, images, labels)
+        return Trace(x, q, z, self.decoder(z, y), self.prior_of(y), self.decoder, images, labels, self)
 
     def encode(self, x: Float[Tensor, "B C H W"], labels: Labels | None = None) -> Distribution:
         """q(z given x). People take ``.mean``: an embedding is not a random draw."""

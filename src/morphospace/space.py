@@ -138,6 +138,8 @@ class Space:
         pixels = self._pixels_of(images)
         if labels is None and isinstance(images, Images) and self.model.encoder.classes:
             labels = self._own_labels(images)
+        if labels is None and self.model.classifier is not None and len(pixels):
+            labels = self.classify(images).argmax(1)
         y = self._told(self.model.encoder.classes, labels, len(pixels), "encoder")
         ready = partial(_as_pixels, missing=isinstance(self.model.decoder.family, Masked))
         inputs: NDArray[Any] | Tensor | Incomplete = pixels
@@ -176,6 +178,18 @@ class Space:
 
         y = self._told(self.model.decoder.classes, labels, len(z), "decoder")
         return self._stream(self.model.decoder, z, "decoding", progress, _as_points, mean, y).contiguous()
+
+    @torch.inference_mode()
+    def classify(self, images: Images | NDArray[Any] | Tensor, progress: Progress = silent) -> Tensor:
+        """The probability of each class for each of N images, (N, Y), of a space that learned to tell (``m2``).
+
+        Raises:
+            UsageError: for images of another shape, or a space without a classifier.
+        """
+        if self.model.classifier is None:
+            raise UsageError("this space has no classifier; train 'm2' for one")
+        h = self._stream(self.model.classifier, self._pixels_of(images), "classifying", progress, _as_pixels)
+        return h.float().softmax(-1)
 
     def _pixels_of(self, images: Images | NDArray[Any] | Tensor) -> NDArray[Any] | Tensor:
         pixels = images.pixels if isinstance(images, Images) else images

@@ -13,6 +13,7 @@ from morphospace.evaluation.quadrature import exact_log_likelihood
 from morphospace.evaluation.records import Figure, mean_over_images
 from morphospace.model import VAE, Labels
 from morphospace.seeds import seeded
+from morphospace.terms import cost_of_classes, marginal_cost
 from morphospace.training.measure import chunk_size
 from morphospace.types import NumericalError, Progress, UsageError, silent
 
@@ -175,6 +176,11 @@ def measure_likelihood(
                     "points": float(exact.points),
                 },
             )
+    if model.classifier is not None and labels is not None:
+        cost, hits = _unlabelled(model, x, labels, seed, progress)
+        words = "the same with the class summed over, as the classifier finds it likely: bounds −log p(x)"
+        figures["neg_elbo_unlabelled"] = mean_over_images(cost, words, "nats", draws=1)
+        figures["accuracy"] = mean_over_images(hits, "share of images whose class the classifier says", "")
     figures["elbo_gap"] = mean_over_images(best - bound, f"{words} log p(x) − ELBO", "nats", draws=few)
     kind = scale_of(model, seen)
     if kind == "probability":
@@ -192,6 +198,24 @@ def measure_likelihood(
     else:
         notes.append("The likelihood is a density, not a probability: bits per dimension are not given.")
     return figures, notes
+
+
+def _unlabelled(
+    model: VAE, x: Tensor, labels: Labels, seed: int, progress: Progress
+) -> tuple[Float[np.ndarray, " N"], Float[np.ndarray, " N"]]:
+    """What images cost whose class is not known, and whether the classifier knows it, 1 or 0."""
+    parts = []
+    size = chunk_size(x[0].numel(), model.classes)
+    for start in range(0, len(x), size):
+        some = slice(start, start + size)
+        with seeded(seed, "unlabelled", start), torch.inference_mode():
+            trace = model.trace(x[some], labels=torch.full_like(labels[some], -1))
+            log_q = model.classify(trace.x)
+            cost = marginal_cost(log_q, cost_of_classes(trace)).double()
+            parts.append(torch.stack([cost, (log_q.argmax(-1) == labels[some]).double()]).cpu())
+        progress("summing over classes", min(start + size, len(x)), len(x))
+    found, hits = torch.cat(parts, 1).numpy()
+    return found, hits
 
 
 def _grey_entropy(x: Tensor) -> Float[np.ndarray, " N"]:

@@ -20,7 +20,7 @@ from morphospace.recipes.bounds import (
     piwae,
     sticking_the_landing,
 )
-from morphospace.recipes.conditional import class_prior, cvae
+from morphospace.recipes.conditional import class_prior, cvae, m2
 from morphospace.recipes.disentangling import beta_tc, dip_i, dip_ii, factor_vae
 from morphospace.recipes.hierarchical import ladder
 from morphospace.recipes.likelihoods import (
@@ -89,6 +89,7 @@ __all__ = [
     "laplace",
     "logistic_mixture",
     "low_rank_posterior",
+    "m2",
     "missing_pixels",
     "miwae",
     "mixture_prior",

@@ -33,12 +33,14 @@ class Parts:
         objective: what it learns from.
         settings: how it is trained by default.
         hide: the part of each image's pixels that is hidden from training and its figures; the same pixels throughout.
+        labelled: how many labels of each class training sees; None: all.
     """
 
     model: VAE
     objective: Objective
     settings: Settings
     hide: float = 0.0
+    labelled: int | None = None
 
     @property
     def unnormalised(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -44,6 +45,13 @@ def measured_rows(results: Mapping[str, Any]) -> list[list[str]]:
     rows = [[label, *(f"{split[key]:.2f}" for split in splits)] for label, key in keys]
     rows.append(["draws of z per image", *(str(split["draws"]) for split in splits)])
     rows.append(["images", *(f"{split['images']:,}" for split in splits)])
+    if any("accuracy" in split for split in splits):
+        rows.append(
+            [
+                "labels that the classifier says",
+                *(f"{split.get('accuracy', math.nan):.1%}" for split in splits),
+            ]
+        )
     return rows
 
 

@@ -12,6 +12,7 @@ from morphospace.terms.bounds import (
     PartiallyImportant,
     sticking_the_landing,
 )
+from morphospace.terms.classes import Classification, SemiSupervised, cost_of_classes, marginal_cost
 from morphospace.terms.codes import codebook, commitment, perplexity
 from morphospace.terms.critics import Critic
 from morphospace.terms.disentangling import (
@@ -28,6 +29,7 @@ from morphospace.terms.perceptual import ImageCritic, ImageFeatures, LearnedSimi
 from morphospace.terms.regularised import DecoderGradient, decoder_norm, latent_norm
 
 __all__ = [
+    "Classification",
     "CovarianceFromIdentity",
     "CovarianceOffDiagonal",
     "Critic",
@@ -46,14 +48,17 @@ __all__ = [
     "PartiallyImportant",
     "Perceptual",
     "PriorCritic",
+    "SemiSupervised",
     "SlicedWasserstein",
     "TotalCorrelation",
     "TotalCorrelationCritic",
     "balanced_rate",
     "codebook",
     "commitment",
+    "cost_of_classes",
     "decoder_norm",
     "latent_norm",
+    "marginal_cost",
     "mmd",
     "perplexity",
     "sliced_wasserstein",

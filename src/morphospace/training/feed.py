@@ -10,7 +10,7 @@ from torch import Tensor
 
 from morphospace.seeds import generator
 
-__all__ = ["Batches", "Feed", "Incomplete", "Order", "hidden", "to_unit", "without"]
+__all__ = ["Batches", "Feed", "Incomplete", "Order", "hidden", "some_of_each", "to_unit", "without"]
 
 
 class Order:
@@ -142,6 +142,16 @@ def hidden(
     seed, *path = place
     drawn = torch.rand(shape, generator=generator(int(seed), *path)).numpy() >= part
     return drawn if observed is None else drawn & observed
+
+
+def some_of_each(labels: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64]:
+    """The labels of ``count`` images of each class, and −1 for all others; a function of the seed."""
+    order = torch.randperm(len(labels), generator=generator(seed, "labelled")).numpy()
+    kept = np.full_like(labels, -1)
+    for c in np.unique(labels):
+        rows = order[labels[order] == c][:count]
+        kept[rows] = c
+    return kept
 
 
 def to_unit(pixels: Tensor) -> Float[Tensor, "B C H W"]:

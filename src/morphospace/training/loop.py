@@ -29,7 +29,7 @@ from morphospace.training.device import (
     pick_device,
     synchronize,
 )
-from morphospace.training.feed import Batches, Feed, Order, hidden
+from morphospace.training.feed import Batches, Feed, Order, hidden, some_of_each
 from morphospace.training.measure import measure
 from morphospace.training.optimizers import make_optimizers, set_rate
 from morphospace.training.precision import probe, set_precision
@@ -134,6 +134,8 @@ def make_feed(parts: Parts, images: Images, split: Literal["train", "test"], set
         shape = (len(part), 1, part.spec.height, part.spec.width)
         observed = hidden(observed, shape, parts.hide, settings.seed, "hidden", split)
     labels = part.labels if parts.model.classes else None
+    if labels is not None and parts.labelled is not None and split == "train":
+        labels = some_of_each(labels, parts.labelled, settings.seed)
     return Feed(part.pixels, torch.device(settings.device), labels, observed)
 
 

@@ -19,16 +19,20 @@ CHUNK_VALUES = 2**21
 
 @dataclass(frozen=True)
 class Elbo:
-    """Mean −ELBO, distortion and rate in nats per image, always with β = 1; ``draws`` of z for each image."""
+    """Mean −ELBO, distortion and rate in nats per image, always with β = 1; ``draws`` of z for each image.
+
+    ``accuracy`` is the share of images with labels whose class the model's classifier says; None without one.
+    """
 
     neg_elbo: float
     distortion: float
     rate: float
     draws: int
     images: int
+    accuracy: float | None = None
 
     def to_json(self) -> dict[str, float]:
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 def chunk_size(pixels: int, draws: int = 1) -> int:
@@ -46,15 +50,20 @@ def measure(
         pixels *= side
     chunk = chunk_size(pixels, draws)
     distortion = rate = 0.0
+    right = labelled = 0
     training = model.training
     model.eval()
     for start in range(0, len(feed), chunk):
         with seeded(seed, "measure", start):
             some = slice(start, start + chunk)
             trace = model.trace(feed(some), draws, labels=feed.labels_of(some))
+        if model.classifier is not None and trace.labels is not None:
+            right += int((model.classify(trace.x).argmax(-1) == trace.labels).sum())
+            labelled += int((trace.labels >= 0).sum())
         distortion += float(trace.distortion.double().mean(0).sum())
         rate += float(trace.rate.double().mean(0).sum())
         progress(what, min(start + chunk, len(feed)), len(feed))
     model.train(training)
     n = len(feed)
-    return Elbo((distortion + rate) / n, distortion / n, rate / n, draws, n)
+    accuracy = right / labelled if labelled else None
+    return Elbo((distortion + rate) / n, distortion / n, rate / n, draws, n, accuracy)

@@ -295,7 +295,7 @@ def test_a_conditional_keeps_all_leading_dimensions_in_order():
 @torch.no_grad()
 def test_an_embedding_is_no_random_draw_and_a_decoded_image_is_a_mean():
     images = make_images()
-    model, x = recipes.vae(images.spec, latent=2, size="tiny").build().model, unit(images)
+    model, x = recipes.vae(images.spec, latent=2, size="tiny").build().model.eval(), unit(images)
     assert torch.equal(model.encode(x).mean, model.encode(x).mean)
     z = model.encode(x).mean
     torch.testing.assert_close(model.decode(z), torch.sigmoid(model.decoder.network(z)))

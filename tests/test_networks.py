@@ -147,3 +147,31 @@ def test_the_layer_table_leaves_the_network_as_it_was(dtype):
         )
         assert not any(module._forward_hooks for module in network.modules())
         assert all(p.grad is None for p in network.parameters())
+
+
+def test_a_corrupted_encoder_sees_binary_draws_in_training_and_the_image_itself_otherwise():
+    encoder = ConvEncoder(ImageSpec(1, 28, 28), 4, size("tiny"), corrupted=1.0)
+    seen = []
+    encoder.convolutions.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    x = torch.rand(64, 1, 28, 28)
+    for step in range(400):
+        torch.manual_seed(step)
+        encoder(x)
+    drawn = torch.stack(seen)
+    assert set(drawn.unique().tolist()) == {0.0, 1.0}
+    # The mean of 400 draws is the image, to within five standard errors.
+    assert (drawn.mean(0) - x).abs().max() < 5 * 0.5 / 400**0.5
+    encoder.eval()
+    encoder(x)
+    assert torch.equal(seen[-1], x)
+
+
+def test_a_part_of_the_images_is_corrupted():
+    encoder = ConvEncoder(ImageSpec(1, 28, 28), 4, size("tiny"), corrupted=0.25)
+    seen = []
+    encoder.convolutions.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    x = torch.rand(4000, 1, 28, 28)
+    torch.manual_seed(0)
+    encoder(x)
+    whole = (seen[0] == x).flatten(1).all(1)
+    assert 1 - whole.float().mean() == pytest.approx(0.25, abs=0.03)

@@ -14,9 +14,12 @@ from morphospace.types import ImageSpec
 
 __all__ = ["beta_vae", "reference", "vae"]
 
+CORRUPTED = 0.5
+"""By docs/experiments.md, "What the encoder costs"."""
+
 
 @recipe
-def vae(spec: ImageSpec, latent: int = 2, size: str = "small") -> Parts:
+def vae(spec: ImageSpec, latent: int = 2, size: str = "small", corrupted: float = CORRUPTED) -> Parts:
     """The variational autoencoder.
 
     Maximises the ELBO, E log p(x given z) − KL(q(z given x) ‖ p(z)), with a diagonal normal posterior, a standard
@@ -28,16 +31,25 @@ def vae(spec: ImageSpec, latent: int = 2, size: str = "small") -> Parts:
         spec: the images' shape.
         latent: dimensions of the space.
         size: tiny, small, medium or large; sets width, depth and learning rate together.
+        corrupted: the part of the images that the encoder sees as binary draws of themselves while it is trained, so
+            that it finds better posteriors for images it has not seen; nought for the plain VAE.
 
     References:
         Kingma & Welling (2014), Auto-Encoding Variational Bayes, arXiv:1312.6114.
+        Im et al. (2017), Denoising Criterion for Variational Auto-Encoding Framework, arXiv:1511.06406.
+        Shu et al. (2018), Amortized Inference Regularization, arXiv:1805.08913.
     """
-    return beta_parts(spec, latent, size, beta=1.0, warmup=0.0)
+    return beta_parts(spec, latent, size, beta=1.0, warmup=0.0, corrupted=corrupted)
 
 
 @recipe
 def beta_vae(
-    spec: ImageSpec, latent: int = 2, size: str = "small", beta: float = 4.0, warmup: float = 0.0
+    spec: ImageSpec,
+    latent: int = 2,
+    size: str = "small",
+    beta: float = 4.0,
+    warmup: float = 0.0,
+    corrupted: float = CORRUPTED,
 ) -> Parts:
     """The β-VAE: the rate counts β times.
 
@@ -50,13 +62,14 @@ def beta_vae(
         size: tiny, small, medium or large.
         beta: the weight of the rate. 4 is the least value in the paper's experiments on natural images.
         warmup: the part of the run over which the weight grows from 0 to β (Bowman et al. 2016, arXiv:1511.06349).
+        corrupted: as in `vae`.
 
     References:
         Higgins et al. (2017), β-VAE: Learning Basic Visual Concepts with a Constrained Variational Framework, ICLR,
         openreview.net/forum?id=Sy2fzU9gl.
         Bowman et al. (2016), Generating Sentences from a Continuous Space, arXiv:1511.06349.
     """
-    return beta_parts(spec, latent, size, beta, warmup)
+    return beta_parts(spec, latent, size, beta, warmup, corrupted)
 
 
 @recipe
@@ -97,9 +110,11 @@ def reference(spec: ImageSpec, latent: int = 2) -> Parts:
     )
 
 
-def beta_parts(spec: ImageSpec, latent: int, size: str, beta: float, warmup: float) -> Parts:
+def beta_parts(
+    spec: ImageSpec, latent: int, size: str, beta: float, warmup: float, corrupted: float
+) -> Parts:
     """What `vae` and `beta_vae` share: a weighted rate."""
     positive(beta=beta)
     part_of_run(warmup=warmup)
     objective = Objective(distortion=1, rate=Ramp(0, beta, until=warmup) if warmup > 0 else beta)
-    return conv_parts(spec, latent, size, objective)
+    return conv_parts(spec, latent, size, objective, corrupted=corrupted)

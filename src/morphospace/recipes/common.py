@@ -36,20 +36,23 @@ def conv_parts(
     stem: nn.Module | None = None,
     encoder_classes: int = 0,
     decoder_classes: int = 0,
+    corrupted: float = 0.0,
     **settings: Any,
 ) -> Parts:
     """The conv networks of one ``size`` with an objective; `DiagonalNormal`, `Bernoulli` and `StandardNormal` unless
     other parts are given, such as a ``stem`` of the decoder; ``settings`` beside the learning rates of the size. The
-    networks are told of so many classes.
+    networks are told of so many classes, and ``corrupted`` is the encoder's.
     """
     positive(latent=latent)
+    if not 0 <= corrupted <= 1:
+        raise UsageError(f"corrupted is {corrupted}; expected a part of the images, from 0 to 1")
     width = dial(size)
     posterior = DiagonalNormal() if posterior is None else posterior
     likelihood = Bernoulli() if likelihood is None else likelihood
     return Parts(
         model=VAE(
             encoder=Conditional(
-                ConvEncoder(spec, posterior.outputs(latent), width, encoder_classes), posterior
+                ConvEncoder(spec, posterior.outputs(latent), width, encoder_classes, corrupted), posterior
             ),
             decoder=Conditional(
                 ConvDecoder(spec, latent, width, likelihood.factor, stem, decoder_classes), likelihood

@@ -24,15 +24,17 @@ def ladder(
     dimensions, at the cost of small dense layers. Take it for likelihood and for pictures with variants: hold the top
     of a point and draw the rest from N(0, I) to see one. A space of two dimensions gains less.
 
-    The space's dimensions are the levels in a row from the top, each twice as large as the one above. A point says how
-    far each level lies from what those above let one expect, in deviations of that, so that p(z) is N(0, I) as
-    elsewhere; see `morphospace.ladder`. An embedding is the posterior's pass from the top down without noise. While
-    the rate warms up, levels that carry more pay more (KL balancing), so that none is given up; then the objective is
-    the ELBO. `rate_of_level_1` and so on are logged beside it.
+    The space's dimensions are the levels in a row from the top, each twice as large as the one above;
+    `space.model.encoder.family.levels` tells how large. A point says how far each level lies from what those above let
+    one expect, in deviations of that, so that p(z) is N(0, I) as elsewhere; see `morphospace.ladder`. An embedding is
+    the posterior's pass from the top down without noise. While the rate warms up, levels that carry more pay more (KL
+    balancing), so that none is given up; then the objective is the ELBO. `rate_of_level_1` and so on are logged beside
+    it.
 
-    Cost: that of `vae`, and a few hundredths more for each level. The rate has a closed form for each level, given a
-    draw of those above. Known problem: a level that the others can do without carries nothing; there is no spectral
-    regularisation, which the deep ladders of the second paper need.
+    Cost: that of `vae`, and as many dense layers as the decoder's stem has for each further level. The rate has a
+    closed form for each level, given a draw of those above. Known problem: a level that the others can do without
+    carries nothing, which the doctor of `morphospace evaluate` tells; there is no spectral regularisation, which the
+    deep ladders of the second paper need.
 
     Args:
         spec: the images' shape.

@@ -12,6 +12,7 @@ from scipy import special, stats
 from torch import Tensor
 
 from morphospace.distributions import (
+    Chain,
     Concrete,
     Flowed,
     Joint,
@@ -26,6 +27,7 @@ from morphospace.distributions import (
     full_normal,
     image_bernoulli,
     image_normal,
+    make_flow,
     normal,
 )
 from morphospace.distributions.sphere import log_bessel
@@ -510,3 +512,23 @@ def test_a_flow_is_a_change_of_variables():
     assert q.mean.item() == pytest.approx(math.exp(0.08) * math.sinh(0.2), rel=0.02)
     assert abs(z.mean() - q.mean) < 4.5 * z.std() / 5000**0.5
     assert q.stddev.item() == pytest.approx(z.std().item(), rel=0.06)
+
+
+@pytest.mark.parametrize("law", ["chain", "flow"])
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_a_law_made_without_a_graph_has_a_mean_without_one_whenever_it_is_asked_for(law, mode):
+    """Both compute it when it is asked for, by weights that learn."""
+    layer, flow = torch.nn.Linear(2, 4), make_flow(2, 2, "iaf", 1)
+
+    def made(h):
+        if law == "flow":
+            return Flowed(h, torch.ones_like(h), flow(h))
+        step = lambda part, above: normal(layer(h)[:, :1] + above.sum(-1, keepdim=True), torch.ones(3, 1))  # noqa: E731
+        return Chain(step, (1, 1), h)
+
+    h = torch.randn(3, 2)
+    with mode():
+        q = made(h + 0)
+    assert np.isfinite(q.mean.numpy()).all()
+    assert np.isfinite(q.stddev.numpy()).all()
+    assert made(h).mean.requires_grad

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 import torch
@@ -47,6 +48,14 @@ class Law(TorchDistribution):
     def __init__(self, value: Tensor, event: int = 1) -> None:
         batch = value.dim() - event
         super().__init__(value.shape[:batch], value.shape[batch:], validate_args=False)
+        self._graph = torch.is_grad_enabled()
+
+    def as_made(self) -> AbstractContextManager[None]:
+        """For what is computed only when it is asked for: without a graph, if the law was made without one.
+
+        A law that was made for looking at (``no_grad``, ``inference_mode``) then stays so outside of that block.
+        """
+        return torch.set_grad_enabled(self._graph and torch.is_grad_enabled())
 
 
 def divergence(q: Distribution, p: Distribution, z: Float[Tensor, "K B D"]) -> Float[Tensor, "K B"]:

@@ -62,9 +62,10 @@ class Chain(Law):
     @cached_property
     def _noiseless(self) -> tuple[Tensor, Tensor]:
         z = scale = self._none
-        for part in range(len(self.sizes)):
-            law = self.step(part, z)
-            z, scale = torch.cat([z, law.mean], -1), torch.cat([scale, law.stddev], -1)
+        with self.as_made():
+            for part in range(len(self.sizes)):
+                law = self.step(part, z)
+                z, scale = torch.cat([z, law.mean], -1), torch.cat([scale, law.stddev], -1)
         return z, scale
 
     @property

@@ -64,9 +64,10 @@ class Flowed(Law):
     def _moments(self) -> tuple[Tensor, Tensor]:
         """Mean and variance; point by point, since a whole set of images may be asked about."""
         total = square = torch.zeros_like(self.loc)
-        for point in _even_points(self.loc.shape[-1], POINTS).to(self.loc):
-            z, _ = self.f.call_and_ladj(self.loc + self.scale * point)
-            total, square = total + z, square + z.square()
+        with self.as_made():
+            for point in _even_points(self.loc.shape[-1], POINTS).to(self.loc):
+                z, _ = self.f.call_and_ladj(self.loc + self.scale * point)
+                total, square = total + z, square + z.square()
         mean = total / POINTS
         return mean, (square / POINTS - mean.square()).clamp_min(0)
 

@@ -72,8 +72,8 @@ def vq(
 
     Args:
         spec: the images' shape.
-        latent: numbers of a code; the space has so many for each place. Lookups in few dimensions leave fewer codes
-            unused (Yu et al. 2022, section 3.2, who go from 256 to as few as 4 and stay at 32).
+        latent: numbers of a code; the space has so many for each place. Codes looked up in few numbers, such as 32 or
+            8, leave fewer of them unused (Yu et al. 2022).
         size: tiny, small, medium or large.
         codes: K, in the codebook; 512 as in the paper's experiments on images.
         learning: how codes learn: "ema" as running means of what is assigned to them (the paper's appendix A.1), or

@@ -51,7 +51,7 @@ for x, nearest in zip(way.x, way.nearest, strict=True):
 pictures.write_png("bag-to-sneaker.png", pictures.contact_sheet(way.images, columns=6))
 pictures.write_film("bag-to-sneaker.gif", way.images)
 
-# 8. Pictures that nobody has drawn yet: points of the prior, decoded.
+# 8. Pictures that nobody has drawn yet: points drawn from where the training images lie, decoded.
 pictures.write_png("samples.png", pictures.contact_sheet(space.sample(64, seed=0).numpy()))
 
 # 9. A space is a folder; anyone can open it.

@@ -230,12 +230,12 @@ def recognition_map(
     _bar(axes, shown, "top class probability of the decoded image")
     axes.contour(sheet.x, sheet.y, top, levels=[sure], colors="white", linewidths=0.9)
     axes.contour(
-        sheet.x, sheet.y, posterior, levels=[FAINT * float(posterior.max())], colors="#ffa90e", linewidths=1.2
+        sheet.x, sheet.y, posterior, levels=[FAINT * float(posterior.max())], colors=HOLE_COLOUR, linewidths=1.2
     )
     _words(axes, sheet, frame)
     handles: list[object] = [
         Line2D([], [], color="#9aa3ad", lw=0.9, label=f"top probability {sure:g}\n(white line)"),
-        Line2D([], [], color="#ffa90e", lw=1.2, label="a thousandth of the\nhighest q(z)"),
+        Line2D([], [], color=HOLE_COLOUR, lw=1.2, label="a thousandth of the\nhighest q(z)"),
     ]
     _legend(axes, handles)
     return figure

@@ -230,7 +230,12 @@ def recognition_map(
     _bar(axes, shown, "top class probability of the decoded image")
     axes.contour(sheet.x, sheet.y, top, levels=[sure], colors="white", linewidths=0.9)
     axes.contour(
-        sheet.x, sheet.y, posterior, levels=[FAINT * float(posterior.max())], colors=HOLE_COLOUR, linewidths=1.2
+        sheet.x,
+        sheet.y,
+        posterior,
+        levels=[FAINT * float(posterior.max())],
+        colors=HOLE_COLOUR,
+        linewidths=1.2,
     )
     _words(axes, sheet, frame)
     handles: list[object] = [

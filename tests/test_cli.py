@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -121,6 +122,67 @@ def test_morph_between_two_files(call, run, tmp_path):
     )
     assert code == 0
     assert json.loads(said)["start"] == "dark.png"
+
+
+@pytest.fixture
+def small_map(tmp_path, monkeypatch):
+    """A coarse map, and a classifier that learned for a moment, in a cache of its own."""
+    monkeypatch.setattr("morphospace.cli.paths.CELLS", 48)
+    monkeypatch.setattr("morphospace.evaluation.classifier.LEAST_STEPS", 8)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def test_morph_on_the_best_path_beside_all_others(call, run, tmp_path, small_map):
+    """`garments` are drawn anew, so that the classifier has its images."""
+    out = tmp_path / "ways.png"
+    code, said, _ = call(
+        "morph", run, "Bag", "Sneaker", "--path", "best", "--compare", "--out", out, "--json"
+    )
+    made = json.loads(said)
+    assert code == 0
+    assert set(made["others"]) == {"straight", "great-circle", "geodesic", "dense", "recognisable"}
+    assert made["why"].startswith(f"{made['path']}: ")
+    assert made["scores"] == made["others"][made["path"]]
+    assert made["others"]["geodesic"]["length"] <= made["others"]["straight"]["length"] * 1.001
+    with Image.open(out) as picture:
+        assert picture.width == 1800
+
+
+def test_all_pairs_in_one_figure(call, run, tmp_path, small_map):
+    out = tmp_path / "all.png"
+    code, said, _ = call("morph", run, "--all", "--out", out)
+    assert code == 0
+    assert "45 pairs" in said
+    made = json.loads((tmp_path / "all.json").read_text())
+    assert len(made["pairs"]) == 45
+    assert made["summary"]["dense"]["in_holes"] <= made["summary"]["straight"]["in_holes"]
+    assert {pair["best"] for pair in made["pairs"]} <= set(made["summary"])
+    with Image.open(out) as picture:
+        assert picture.format == "PNG"
+
+
+def test_a_film_is_an_mp4_or_says_what_is_missing(call, run, tmp_path, monkeypatch):
+    out = tmp_path / "bag.mp4"
+    code, _, said = call("morph", run, "Bag", "Sneaker", "--out", out)
+    if shutil.which("ffmpeg"):
+        assert code == 0
+        assert b"ftyp" in out.read_bytes()[:32]
+    monkeypatch.setenv("PATH", str(tmp_path))
+    code, _, said = call("morph", run, "Bag", "Sneaker", "--out", tmp_path / "none.mp4")
+    assert code == 2
+    one_line(said, "ffmpeg")
+    assert not (tmp_path / "none.mp4").exists()
+
+
+def test_blend(call, run, tmp_path):
+    Image.fromarray(np.full((28, 28), 200, np.uint8)).save(tmp_path / "light.png")
+    out = tmp_path / "blend.png"
+    arguments = ("blend", run, "Bag", "Sneaker", tmp_path / "light.png", "--out", out, "--json")
+    code, said, _ = call(*arguments, "--weights", 5, 3, 2)
+    assert code == 0
+    assert [part["weight"] for part in json.loads(said)["parts"]] == [0.5, 0.3, 0.2]
+    assert out.is_file()
+    assert json.loads(call(*arguments)[1])["parts"][0]["weight"] == 0.3333
 
 
 def test_samples_are_a_function_of_the_seed(call, run, tmp_path):
@@ -251,7 +313,8 @@ OPTIONS = {
     "classifier": "data-root json",
     "info": "json",
     "map": "cells seed data-root no-report json",
-    "morph": "steps out json",
+    "morph": "path compare all steps out data-root json",
+    "blend": "weights out json",
     "sample": "count seed label from-prior out json",
     "decode": "out label json",
     "encode": "out label data-root strict json",
@@ -330,6 +393,13 @@ def one_line(said: str, *parts: object) -> None:
         (["sample", "{run}", "-n", "0", "--out", "{new}.png"], 2, "0"),
         (["sample", "{missing}", "--out", "{new}.png"], 1, "{missing}"),
         (["sample", "{run}", "--out", "{empty}"], 2, "{empty}"),
+        (["morph", "{run}", "Bag", "--out", "{new}.png"], 2, "START END"),
+        (["morph", "{run}", "Bag", "Sneaker", "--all"], 2, "--all"),
+        (["morph", "{run}", "Bag", "Sneaker", "--path", "dens", "--out", "{new}.png"], 2, "dens"),
+        (["morph", "{run}", "Bag", "Sneaker", "--compare", "--out", "{new}.gif"], 2, ".png"),
+        (["blend", "{run}", "Bag", "--out", "{new}.png"], 2, "at least two"),
+        (["blend", "{run}", "Bag", "Coat", "--weights", "1", "--out", "{new}.png"], 2, "as many"),
+        (["blend", "{run}", "Bag", "Coat", "--weights", "-1", "1", "--out", "{new}.png"], 2, "nought"),
         (["decode", "{run}", "{missing}.csv", "--out", "{new}"], 1, "{missing}.csv"),
         (["decode", "{run}", "{words}", "--out", "{new}"], 1, "{words}"),
         (["decode", "{run}", "{three}", "--out", "{new}"], 1, "3"),

@@ -308,7 +308,7 @@ def test_what_is_loaded_is_what_was_saved(cvae):
 
 
 def test_a_morph_goes_from_class_to_class(cvae):
-    way = morph(cvae, "dot", "blob", 5)
+    way = morph(cvae, "dot", "blob", 5, even="z")
     bright = patches()
     assert ((way.images[0] > 0.45) == bright[0]).mean() > 0.97
     assert ((way.images[-1] > 0.45) == bright[2]).mean() > 0.97
@@ -316,6 +316,11 @@ def test_a_morph_goes_from_class_to_class(cvae):
     np.testing.assert_allclose(way.shares, [1, 0.75, 0.5, 0.75, 1], atol=1e-6)
     with pytest.raises(UsageError, match="go between classes: dot, bar, blob"):
         morph(cvae, np.zeros(2, np.float32), "dot")
+    pictures = morph(cvae, "dot", "blob", 5).images.reshape(5, -1)
+    steps = np.linalg.norm(np.diff(pictures, axis=0), axis=1)
+    assert steps.max() / steps.mean() < 1.2
+    with pytest.raises(UsageError, match="straight paths only"):
+        morph(cvae, "dot", "blob", path="dense")
 
 
 def test_the_prior_of_classes_puts_them_apart_and_draws_from_each():

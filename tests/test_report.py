@@ -22,7 +22,7 @@ from morphospace.types import RunError, UsageError
 STUDY_NAMES = tuple(dict.fromkeys(name for pair in STUDY for name in pair))
 FIGURES = (
     "architecture", "learning-curves", "latent-space", "manifold", "reconstructions", "worst-reconstructions",
-    "class-averages", "hybrids", "transitions",
+    "class-averages", "prototypes", "hybrids", "hybrids-best", "transitions",
 )  # fmt: skip
 
 
@@ -175,6 +175,41 @@ def test_the_study_s_ways_are_taken_where_its_classes_are(run):
         "x = 1",
     ]
     assert "From Bag to Sneaker" in section.drawings[0].alt or "Bag to Sneaker" in section.title
+
+
+def test_the_best_paths_stand_beside_the_straight_ones(run):
+    space, images, *_ = run
+    facts = gather(space, images)
+    best = hybrids(facts).drawings[1]
+    assert "Best is " in best.caption
+    assert "% of its points in holes" in best.caption
+    shown = labels_in(dict(SECTIONS)["other transitions"](facts).drawings[0].figure)
+    for a, b in STUDY[1:]:
+        assert any(t.startswith(f"{a} to {b}, straight: ") for t in shown)
+        assert any(t.startswith(f"{a} to {b}, best (") for t in shown)
+
+
+def test_prototypes_of_every_class_tell_their_density(run):
+    space, images, *_ = run
+    (drawing,) = dict(SECTIONS)["prototypes"](gather(space, images)).drawings
+    shown = labels_in(drawing.figure)
+    assert sum(t.startswith("q/p ") for t in shown) == 4 * len(space.prototypes.names)
+    assert {"medoid,", "density mode,", "geodesic mean,"} <= {t.split("\n")[0] for t in shown}
+
+
+@pytest.mark.parametrize("name", ["hyperspherical", "gumbel-softmax"])
+def test_spaces_that_are_no_plane_have_their_own_lines_or_none(tmp_path, name):
+    images = images_of(40, classes=("a", "b", "c"), test=8)
+    recipe = recipes.get(name, images.spec, {"size": "tiny", "latent": 20 if name == "gumbel-softmax" else 3})
+    space = fit(recipe, images, steps=3, test_draws=2, out=tmp_path / "run")
+    facts = gather(space, images)
+    made = {title: make(facts) for title, make in SECTIONS}
+    if name == "gumbel-softmax":
+        assert "nothing lies between" in made["hybrids"].words
+        assert "nothing lies between" in made["prototypes"].words
+    else:
+        assert "geodesic of the space's own manifold" in made["hybrids"].drawings[0].caption
+        assert len(made["hybrids"].drawings) == 1
 
 
 def test_distortions_and_means_are_what_they_are_called(run):

@@ -13,7 +13,7 @@ import sys
 from cyclopts import App, CycloptsError
 
 from morphospace import __version__
-from morphospace.cli import verbs
+from morphospace.cli import paths, verbs
 from morphospace.cli.map import map_
 from morphospace.types import MorphospaceError
 
@@ -25,7 +25,7 @@ app = App(
     version=f"morphospace {__version__}",
     help_on_error=False,
 )
-for verb in (*verbs.VERBS, map_):
+for verb in (*verbs.VERBS, map_, *paths.VERBS):
     app.command(verb, name=verb.__name__.rstrip("_"))
 
 

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from morphospace.cli.common import Flag, Json, own_images, say
 from morphospace.cli.progress import shown
-from morphospace.cli.verbs import Flag, Json, _own_images, _say, _write_report
+from morphospace.cli.verbs import _write_report
 
 if TYPE_CHECKING:
     from morphospace.evaluation.records import Figure
@@ -44,7 +45,7 @@ def map_(
 
     space = Space.load(run)
     with shown() as progress:
-        images = _own_images(space, data_root, progress)
+        images = own_images(space, data_root, progress)
         record: dict[str, Any]
         if space.dimensions == 2:
             atlas = make_atlas(space, images, cells=cells, seed=seed, progress=progress)
@@ -61,7 +62,7 @@ def map_(
             drawn = []
             _write_report(space, images, progress)
     lines = [*_lines(figures), *notes, f"wrote {run / FILE}", *(f"wrote {path}" for path in drawn)]
-    _say(record, lines, json)
+    say(record, lines, json)
 
 
 def _lines(figures: Mapping[str, Figure]) -> list[str]:

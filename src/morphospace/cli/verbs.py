@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_module
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from morphospace.cli.common import Flag, Json
+from morphospace.cli.common import open_run as _open
+from morphospace.cli.common import own_images as _own_images
+from morphospace.cli.common import say as _say
 from morphospace.cli.progress import shown
 from morphospace.types import UsageError
 
@@ -21,9 +24,6 @@ if TYPE_CHECKING:
     from morphospace.types import ImageSpec, Progress
 
 __all__ = ["VERBS"]
-
-Json = Annotated[bool, Parameter(name="--json", negative="")]
-Flag = Annotated[bool, Parameter(negative="")]
 
 
 def train(
@@ -216,56 +216,6 @@ def info(run: Path, /, *, json: Json = False) -> None:
     _say(record, [f"{name:18} {_plain(value)}" for name, value in record.items()], json)
 
 
-def morph(
-    run: Path,
-    start: str,
-    end: str,
-    /,
-    *,
-    steps: int = 9,
-    out: Path = Path("morph.png"),
-    json: Json = False,
-) -> None:
-    """Draw the way from one class to another, or from one image file to another.
-
-    Args:
-        run: the run's folder.
-        start: a class name, or an image file.
-        end: a class name, or an image file.
-        steps: how many pictures.
-        out: a .png of all pictures side by side, or a .gif film.
-        json: print the figures as JSON.
-    """
-    from morphospace import pictures
-    from morphospace.morphing import morph as make
-    from morphospace.report import morph_figure_png
-
-    target = pictures.check_target(out, (".png", ".gif"))
-    space = _open(run)
-    made = make(space, start, end, steps)
-    if target.suffix.lower() == ".gif":
-        pictures.write_film(target, made.images)
-    else:
-        morph_figure_png(made, target)
-    rows: list[dict[str, Any]] = [
-        {
-            "x": round(float(x), 4),
-            "z": [round(float(v), 5) for v in z],
-            "nearest": name,
-            "share": _share(share),
-        }
-        for x, z, name, share in zip(made.x, made.z, made.nearest, made.shares, strict=True)
-    ]
-    record = {"start": made.start.name, "end": made.end.name, "steps": rows, "out": str(target)}
-    lines = [
-        f"x = {row['x']:.2f}  told {row['share']:.0%} {row['nearest']}"
-        if space.conditional
-        else f"x = {row['x']:.2f}  nearest to {row['nearest']}{_percent(row['share'])}"
-        for row in rows
-    ]
-    _say(record, [*lines, f"wrote {target}"], json)
-
-
 def sample(
     run: Path,
     /,
@@ -423,16 +373,10 @@ def cite(run: Path, /, *, json: Json = False) -> None:
     _say({"bibtex": found}, ["\n".join(found).rstrip()], json)
 
 
-VERBS = (train, report, evaluate, info, morph, sample, encode, decode, recipes, cite, classifier)
+VERBS = (train, report, evaluate, info, sample, encode, decode, recipes, cite, classifier)
 
 
 # ---------------------------------------------------------------- what the verbs share
-
-
-def _open(run: Path) -> Space:
-    from morphospace.space import Space
-
-    return Space.load(run)
 
 
 def _recipe(name: str, spec: ImageSpec, chosen: Mapping[str, Any]) -> Recipe:
@@ -472,21 +416,6 @@ def _refuse_run(out: Path, overwrite: bool) -> None:
             f"{out} holds a run already; continue it with --resume {out}, replace it with --overwrite, "
             "or choose another --out"
         )
-
-
-def _own_images(space: Space, data_root: Path | None, progress: Progress) -> Images:
-    """The images that a run was made from, if they are still the same."""
-    from morphospace.data import reload
-    from morphospace.types import RunError
-
-    images = reload(space.config["images"]["source"], data_root, progress)
-    expected = space.config["images"]["sha256"]
-    if images.sha256 != expected:
-        raise RunError(
-            f"the images of {space.folder} have changed since it was trained (content hash {images.sha256[:12]}…, "
-            f"expected {expected[:12]}…); bring back the same images"
-        )
-    return images
 
 
 def _write_report(space: Space, images: Images, progress: Progress) -> Path:
@@ -568,10 +497,6 @@ def _say_skipped(images: Images) -> None:
             print(f"  {skipped.path}: {skipped.reason}", file=sys.stderr)
 
 
-def _say(record: Mapping[str, Any], lines: list[str], as_json: bool) -> None:
-    print(json_module.dumps(record, indent=1, ensure_ascii=False) if as_json else "\n".join(lines))
-
-
 def _plain(value: Any) -> str:
     """A value of a record as one line."""
     if isinstance(value, Mapping):
@@ -581,11 +506,3 @@ def _plain(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:,.2f}"
     return "none" if value is None else str(value)
-
-
-def _share(share: float) -> float | None:
-    return None if share != share else round(float(share), 4)
-
-
-def _percent(share: float | None) -> str:
-    return "" if share is None else f" ({share:.0%} of the images there)"

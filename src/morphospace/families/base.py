@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from morphospace.manifolds import Manifold, Plane
 from morphospace.types import UsageError
 
 __all__ = ["Family", "Likelihood", "full"]
@@ -20,11 +21,16 @@ class Family(nn.Module):
         normalised: whether ``log_prob`` is the logarithm of a law that sums or integrates to one over its support. A
             model with a family that is not has no likelihood.
         plane: whether its values may be any numbers, rather than points of a sphere, a ball or a simplex.
+        manifold: what its values are points of; None if nothing lies between two of them.
     """
 
     factor: int = 1
     normalised: bool = True
     plane: bool = True
+
+    @property
+    def manifold(self) -> Manifold | None:
+        return Plane() if self.plane else None
 
     def outputs(self, values: int) -> int:
         """How many parameters a network puts out for an event of so many values."""

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 import morphospace.distributions as d
 from morphospace.distributions import Distribution
 from morphospace.families.base import Family, full
-from morphospace.manifolds import Ball
+from morphospace.manifolds import Ball, Manifold, Sphere
 from morphospace.types import UnknownName, UsageError
 
 __all__ = [
@@ -139,6 +139,10 @@ class Spherical(Family):
             raise UnknownName("law of directions", law, laws)
         self.law = laws[law]
 
+    @property
+    def manifold(self) -> Manifold:
+        return Sphere()
+
     def outputs(self, values: int) -> int:
         if values < 2:
             raise UsageError(f"latent is {values}; a sphere needs at least 2 dimensions around it")
@@ -158,6 +162,10 @@ class Hyperbolic(Family):
     def __init__(self, ball: Ball) -> None:
         super().__init__()
         self.ball = ball
+
+    @property
+    def manifold(self) -> Manifold:
+        return self.ball
 
     def forward(self, h: Float[Tensor, "*batch P"]) -> Distribution:
         step, log_variance = full(h).chunk(2, dim=-1)

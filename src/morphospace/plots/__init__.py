@@ -9,6 +9,7 @@ Matplotlib is imported when a figure is drawn; its settings are changed only whi
 from morphospace.plots.architecture import Layer, architecture
 from morphospace.plots.bars import paired_bars
 from morphospace.plots.charts import Curve, latent_rows, latent_scatter, learning_curves
+from morphospace.plots.paths import Cell, Ground, Line, path_comparison, picture_table
 from morphospace.plots.pictures import (
     GRID_SIDE,
     Pair,
@@ -24,8 +25,11 @@ __all__ = [
     "DPI",
     "GRID_SIDE",
     "WIDTH",
+    "Cell",
     "Curve",
+    "Ground",
     "Layer",
+    "Line",
     "Pair",
     "Strip",
     "architecture",
@@ -35,8 +39,10 @@ __all__ = [
     "latent_scatter",
     "learning_curves",
     "paired_bars",
+    "path_comparison",
     "picture_pairs",
     "picture_strips",
+    "picture_table",
     "render",
     "signed",
 ]

@@ -1,9 +1,10 @@
 """A run's report: ``report.html``, ``figures/`` and the model card, made from the space and its images.
 
 * ``facts``: what the report is about, and what is computed of it once;
-* ``learning``, ``places``, ``mapped``, ``images``, ``transitions``, ``evaluated``, ``numbers``: the sections, each a
-  figure or a table and the sentence that says how to read it and what was found;
+* ``learning``, ``places``, ``mapped``, ``images``, ``prototypes``, ``transitions``, ``evaluated``, ``numbers``: the
+  sections, each a figure or a table and the sentence that says how to read it and what was found;
 * ``page``: sections as one HTML file;
+* ``morphs``: figures of ways, which the command writes too;
 * ``card``: the run's README.md.
 """
 
@@ -21,14 +22,24 @@ from morphospace.report.facts import Facts, gather
 from morphospace.report.images import the_averages, the_reconstructions
 from morphospace.report.learning import the_learning, the_model
 from morphospace.report.mapped import the_atlas
+from morphospace.report.morphs import blend_png, comparison_png, matrix_png, morph_figure_png
 from morphospace.report.numbers import numbers
 from morphospace.report.page import Section, page, shown
 from morphospace.report.places import the_manifold, the_scatter
-from morphospace.report.transitions import hybrids, morph_figure_png, other_transitions
+from morphospace.report.prototypes import the_prototypes
+from morphospace.report.transitions import hybrids, other_transitions
 from morphospace.space import Space
 from morphospace.types import Progress, UsageError, silent
 
-__all__ = ["morph_figure_png", "write_card", "write_maps", "write_report"]
+__all__ = [
+    "blend_png",
+    "comparison_png",
+    "matrix_png",
+    "morph_figure_png",
+    "write_card",
+    "write_maps",
+    "write_report",
+]
 
 SECTIONS: Sequence[tuple[str, Callable[[Facts], Section]]] = (
     ("the architecture", the_model),
@@ -38,6 +49,7 @@ SECTIONS: Sequence[tuple[str, Callable[[Facts], Section]]] = (
     ("the atlas", the_atlas),
     ("reconstructions", the_reconstructions),
     ("averages", the_averages),
+    ("prototypes", the_prototypes),
     ("hybrids", hybrids),
     ("other transitions", other_transitions),
     ("the evaluation", evaluated),

@@ -11,19 +11,25 @@ import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
 
+from morphospace.atlas import make_atlas, read_atlas
 from morphospace.data.images import Images
+from morphospace.evaluation.classifier import cached
 from morphospace.fitting import encode_own
 from morphospace.latents import Latents, Plane, Prototypes
+from morphospace.morphing.chart import Chart
 from morphospace.space import Space
 from morphospace.training.feed import to_unit, without
 from morphospace.training.loop import read_metrics
 from morphospace.training.measure import chunk_size
-from morphospace.types import Progress, RunError, silent
+from morphospace.types import Progress, RunError, UsageError, silent
 
 __all__ = ["Facts", "gather", "means_by", "unit"]
 
 MOST_COMPARED = 10_000
 """Images among which the worst reconstruction is looked for: all of a common test set, evenly spaced ones of more."""
+
+CELLS = 160
+"""Along each side of the map that paths are found on."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +62,25 @@ class Facts:
     @cached_property
     def plane(self) -> Plane:
         return self.latents.train.plane()
+
+    @cached_property
+    def chart(self) -> Chart | None:
+        """The map of a space of two dimensions, on which the best paths are found; None of others, and of those whose
+        decoder is told of classes.
+
+        It is the one in the run's folder, or else a coarser one, with what a classifier makes of it where the cache has
+        a classifier of these images.
+        """
+        stored = None if self.space.folder is None else read_atlas(self.space.folder)
+        if stored is not None and stored.metric is not None:
+            return Chart(stored, self.decode)
+        known = len(self.space.classes) > 1 and cached(self.images) is not None
+        parts = ("metric", "recognition") if known else ("metric",)
+        try:
+            made = make_atlas(self.space, self.images, parts=parts, cells=CELLS, progress=self.progress)
+        except UsageError:
+            return None
+        return Chart(made, self.decode)
 
     @cached_property
     def groups(self) -> NDArray[np.int64]:

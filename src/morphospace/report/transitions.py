@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from itertools import combinations, groupby
-from pathlib import Path
 
 import numpy as np
 
-from morphospace.files import write_bytes
-from morphospace.morphing import Morph, Place, morph
-from morphospace.plots import Strip, picture_strips, render
+from morphospace.manifolds import Plane
+from morphospace.morphing import Morph, Place, manifold_of, morph
+from morphospace.morphing.places import class_place
+from morphospace.morphing.ways import HOLE
+from morphospace.plots import Strip, picture_strips
 from morphospace.report.facts import Facts
+from morphospace.report.morphs import at, percent, strip_of
 from morphospace.report.page import Drawing, Section
+from morphospace.types import UsageError
 
-__all__ = ["choose_pairs", "hybrids", "morph_figure_png", "other_transitions", "spans"]
+__all__ = ["choose_pairs", "hybrids", "other_transitions", "spans"]
 
 STEPS = 6
-MOST_IN_ROW = 9
 STUDY = (
     ("Bag", "Sneaker"),
     ("Bag", "Sandal"),
@@ -51,23 +53,56 @@ def choose_pairs(facts: Facts, count: int = len(STUDY)) -> tuple[list[tuple[str,
 
 
 def hybrids(facts: Facts) -> Section:
-    """The way from Bag to Sneaker, or between the two most distant classes or clusters."""
+    """The way from Bag to Sneaker, or between the two most distant classes or clusters: straight, and the best."""
     pairs, study = choose_pairs(facts)
+    try:
+        if pairs:
+            places, (start, end) = _places(facts, pairs[0]), pairs[0]
+        else:
+            places, start, end = _widest(facts)
+        way = _line(facts, places)
+    except UsageError as error:  # between choices nothing lies
+        return Section("hybrids", "Hybrids", f"There are none: {error}.")
+    ends = f"the latent of {start} (x = 0) to that of {end} (x = 1)"
     if pairs:
-        way, start, end = _between(facts, pairs[0]), *pairs[0]
-        line = f"from {start} (x = 0) to {end} (x = 1), decoded: z = (1 − x)·{start} + x·{end}, their mean latents."
-    else:
-        way, start, end = _widest(facts)
-        line = f"from the latent of {start} (x = 0) to that of {end} (x = 1), decoded."
-    figure = picture_strips([_strip(way, "")], title=f"From {start} to {end}, along a straight line in z")
-    caption = (
-        f"Six points on the straight line {line} {_nearest_words(facts)} Found here: {spans(way)}. "
-        f"{_chosen_words(facts, bool(pairs), study)}"
-    )
+        ends = f"{start} (x = 0) to {end} (x = 1), their mean latents"
+    line = f"Six points on the {_line_name(facts)} from {ends}, decoded"
+    if _plane(facts):
+        line += f": z = (1 − x)·{start} + x·{end}" if pairs else ", evenly spaced in z"
+    title = f"From {start} to {end}, along a {_line_name(facts)}" + (" in z" if _plane(facts) else "")
+    figure = picture_strips([strip_of(way, "")], title=title)
+    chosen = _chosen_words(facts, bool(pairs), study)
+    caption = f"{line}. {_nearest_words(facts, way)} Found here: {spans(way)}. {chosen}"
     alt = f"Six pictures from {start} to {end}: {spans(way)}."
-    return Section(
-        "hybrids", f"Hybrids: {start} to {end}", drawings=[Drawing("hybrids", figure, alt, caption)]
+    drawings = [Drawing("hybrids", figure, alt, caption)]
+    if facts.chart is not None:
+        drawings.append(_best_drawing(facts, places, start, end))
+    return Section("hybrids", f"Hybrids: {start} to {end}", drawings=drawings)
+
+
+def _best_drawing(facts: Facts, places: Places, start: str, end: str) -> Drawing:
+    """The best of all ways between two places, beside the straight one in numbers."""
+    way = morph(facts.space, *places, steps=STEPS, path="best", ground=facts.chart)
+    straight, scores = way.others["straight"].scores, way.others[way.path].scores
+    figure = picture_strips(
+        [strip_of(way, "")], title=f"From {start} to {end}, on the best path, which is the {way.path} one"
     )
+    caption = (
+        f"The best of the {len(way.others)} kinds of path between the same two places, its pictures evenly apart in "
+        f"image space. Best is {way.why}. It is {scores.length:.2f} long in root summed squares of pixel values, with "
+        f"{percent(scores.in_holes)} of its points in holes, where the data are less than {HOLE:g} times as dense as "
+        f"the prior; the straight one {straight.length:.2f}, with {percent(straight.in_holes)}. "
+        f"Found here: {spans(way)}."
+    )
+    return Drawing("hybrids-best", figure, f"Six pictures from {start} to {end}: {spans(way)}.", caption)
+
+
+def _line_name(facts: Facts) -> str:
+    return "straight line" if _plane(facts) else "geodesic of the space's own manifold"
+
+
+def _plane(facts: Facts) -> bool:
+    return isinstance(manifold_of(facts.space), Plane)
 
 
 def _chosen_words(facts: Facts, any_pair: bool, study: bool) -> str:
@@ -88,47 +123,66 @@ def _chosen_words(facts: Facts, any_pair: bool, study: bool) -> str:
 
 
 def other_transitions(facts: Facts) -> Section:
-    """Four more ways."""
+    """Four more ways, each straight and, where there is a map, the best beside it."""
     pairs, study = choose_pairs(facts)
     title = "Other transitions"
     if len(pairs) < 2:
         return Section("transitions", title, "There are not enough classes or clusters for further pairs.")
-    ways = [_between(facts, pair) for pair in pairs[1:]]
-    strips = [_strip(way, f"{a} to {b}") for way, (a, b) in zip(ways, pairs[1:], strict=True)]
-    found = "; ".join(f"{a} to {b}: {spans(way)}" for way, (a, b) in zip(ways, pairs[1:], strict=True))
+    strips: list[Strip] = []
+    found = []
+    try:
+        for pair in pairs[1:]:
+            more, words = _transition(facts, pair)
+            strips += more
+            found.append(words)
+    except UsageError as error:
+        return Section("transitions", title, f"There are none: {error}.")
     chosen = "" if study else "The pairs are those that lie farthest apart, each taken at most twice. "
-    caption = f"Read as the figure before. {chosen}{found}."
+    beside = ""
+    if facts.chart is not None:
+        beside = (
+            "Under each straight line the best path between the same places, by the rule of the figure before, with "
+            "the share of points in holes of both. "
+        )
+    caption = f"Read as the figures before. {chosen}{beside}{'; '.join(found)}."
     alt = f"Rows of six pictures each: {', '.join(strip.title for strip in strips)}."
-    figure = picture_strips(strips, title="Other straight lines through the space")
+    heading = f"Other {_line_name(facts)}s" + (", and the best paths" if facts.chart is not None else "")
+    figure = picture_strips(strips, title=heading)
     return Section("transitions", title, drawings=[Drawing("transitions", figure, alt, caption)])
 
 
-def morph_figure_png(way: Morph, path: Path) -> None:
-    """Write a morph as one picture: its images in rows, with x above and the nearest class under each."""
-    strip = _strip(way, "")
-    rows = [
-        Strip(
-            "",
-            strip.images[i : i + MOST_IN_ROW],
-            strip.above[i : i + MOST_IN_ROW],
-            strip.below[i : i + MOST_IN_ROW],
-        )
-        for i in range(0, len(way.x), MOST_IN_ROW)
-    ]
-    title = f"From {way.start.name} to {way.end.name}, along a straight line in z"
-    write_bytes(path, render(picture_strips(rows, title=title), "png"))
+def _transition(facts: Facts, pair: tuple[str, str]) -> tuple[list[Strip], str]:
+    """The strips of one pair, and what was found on the straight one."""
+    places, (a, b) = _places(facts, pair), pair
+    way = _line(facts, places)
+    words = f"{a} to {b}: {spans(way)}"
+    if facts.chart is None:
+        return [strip_of(way, f"{a} to {b}")], words
+    best = morph(facts.space, *places, steps=STEPS, path="best", ground=facts.chart)
+    holes = [percent(best.others[kind].scores.in_holes) for kind in ("straight", best.path)]
+    return [
+        strip_of(way, f"{a} to {b}, straight: {holes[0]} in holes"),
+        strip_of(best, f"{a} to {b}, best ({best.path}): {holes[1]} in holes"),
+    ], words
 
 
-def _between(facts: Facts, pair: tuple[str, str]) -> Morph:
-    """The way between two prototypes, by their points: names may differ in their capitals only."""
-    names, points = facts.prototypes.names, facts.prototypes.points
-    start, end = (
-        Place(name, points[names.index(name)], name if facts.space.conditional else None) for name in pair
-    )
-    return morph(facts.space, start, end, steps=STEPS)
+Places = tuple[Place, Place]
 
 
-def _widest(facts: Facts) -> tuple[Morph, str, str]:
+def _places(facts: Facts, pair: tuple[str, str]) -> Places:
+    """The places of two prototypes, by position: names may differ in their capitals only."""
+    names = facts.prototypes.names
+    told = facts.space.conditional
+    a, b = (Place(name, class_place(facts.space, names.index(name)), name if told else None) for name in pair)
+    return a, b
+
+
+def _line(facts: Facts, places: Places) -> Morph:
+    """The straight way: in a plane even in z, as the study has it."""
+    return morph(facts.space, *places, steps=STEPS, even="z" if _plane(facts) else "image")
+
+
+def _widest(facts: Facts) -> tuple[Places, str, str]:
     z = facts.latents.mean[facts.train]
     along = (z - z.mean(0)) @ facts.plane.axes[0]
     first, last = int(along.argmin()), int(along.argmax())
@@ -136,34 +190,21 @@ def _widest(facts: Facts) -> tuple[Morph, str, str]:
     for row in (first, last):
         label = None if labels is None else facts.latents.classes[labels[row]]
         ends.append(Place(f"image {facts.train[row]}", z[row], label))
-    return morph(facts.space, ends[0], ends[1], steps=STEPS), ends[0].name, ends[1].name
+    return (ends[0], ends[1]), ends[0].name, ends[1].name
 
 
-def _strip(way: Morph, title: str) -> Strip:
-    below = [
-        name if np.isnan(share) else f"{name}\n{100 * share:.0f} %"
-        for name, share in zip(way.nearest, way.shares, strict=True)
-    ]
-    return Strip(title, way.images, [f"x = {at(x)}" for x in way.x], below)
-
-
-def at(x: float) -> str:
-    """A part of the way with the decimals that it needs, three at most."""
-    return f"{x:.3f}".rstrip("0").rstrip(".")
-
-
-def _nearest_words(facts: Facts) -> str:
+def _nearest_words(facts: Facts, way: Morph) -> str:
     if facts.space.conditional:
         return (
             "The decoder is told the class: what it is told goes from the one to the other in step with z. Under each "
             "picture stands the class that it is told most of, and its weight."
         )
-    if facts.space.classes:
-        return (
-            "Under each picture stands the class that it lies nearest to: the one with the largest share of the "
-            "training images' posteriors at that point, and that share."
-        )
-    return "Under each picture stands the cluster whose prototype is nearest."
+    if np.isnan(way.shares).all():
+        return "Under each picture stands the class or cluster whose mean is nearest."
+    return (
+        "Under each picture stands the class that it lies nearest to: the one with the largest share of the training "
+        "images' posteriors at that point, and that share."
+    )
 
 
 def spans(way: Morph) -> str:

@@ -1,0 +1,47 @@
+"""What several verbs share: opening a run, finding its images, saying figures."""
+
+from __future__ import annotations
+
+import json as json_module
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from morphospace.data.images import Images
+    from morphospace.space import Space
+    from morphospace.types import Progress
+
+__all__ = ["Flag", "Json", "open_run", "own_images", "say"]
+
+Json = Annotated[bool, Parameter(name="--json", negative="")]
+Flag = Annotated[bool, Parameter(negative="")]
+
+
+def open_run(run: Path) -> Space:
+    """The space that a run's folder holds."""
+    from morphospace.space import Space
+
+    return Space.load(run)
+
+
+def own_images(space: Space, data_root: Path | None, progress: Progress) -> Images:
+    """The images that a run was made from, if they are still the same."""
+    from morphospace.data import reload
+    from morphospace.types import RunError
+
+    images = reload(space.config["images"]["source"], data_root, progress)
+    expected = space.config["images"]["sha256"]
+    if images.sha256 != expected:
+        raise RunError(
+            f"the images of {space.folder} have changed since it was trained (content hash {images.sha256[:12]}…, "
+            f"expected {expected[:12]}…); bring back the same images"
+        )
+    return images
+
+
+def say(record: Mapping[str, Any], lines: Sequence[str], as_json: bool) -> None:
+    """Print the figures: as JSON, or as lines."""
+    print(json_module.dumps(record, indent=1, ensure_ascii=False) if as_json else "\n".join(lines))

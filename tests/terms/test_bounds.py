@@ -28,13 +28,6 @@ from morphospace.types import UsageError
 SHAPE, D, SIGMA = (1, 2, 3), 2, 0.7
 
 
-@pytest.fixture(autouse=True)
-def _noise():
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        yield
-
-
 @pytest.fixture
 def model() -> VAE:
     """x = W·z + b + σ·ε with p(z) standard normal; the encoder is affine too."""

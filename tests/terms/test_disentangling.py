@@ -24,13 +24,6 @@ from morphospace.terms.disentangling import aggregate
 ESTIMATORS = pytest.mark.parametrize("estimator", ["stratified", "weighted"])
 
 
-@pytest.fixture(autouse=True)
-def _noise():
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        yield
-
-
 def traced(
     loc: Tensor, scale: Tensor, z: Tensor | None = None, images: int | None = None, draws: int = 1
 ) -> Trace:

@@ -18,13 +18,6 @@ from morphospace.terms.matching import SCALES
 KERNELS = pytest.mark.parametrize("kernel", ["imq", "rbf"])
 
 
-@pytest.fixture(autouse=True)
-def _noise():
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        yield
-
-
 def draws(n: int, mean: float = 0.0, sd: float = 1.0, dims: int = 2) -> Tensor:
     return mean + sd * torch.randn(n, dims, dtype=torch.float64)
 

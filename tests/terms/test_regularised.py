@@ -27,13 +27,6 @@ SHAPE, D = (1, 3, 4), 2
 SPEC = ImageSpec(1, 8, 8)
 
 
-@pytest.fixture(autouse=True)
-def _noise():
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        yield
-
-
 @pytest.fixture
 def model() -> VAE:
     return VAE(

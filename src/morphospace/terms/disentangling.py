@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -61,41 +62,41 @@ def aggregate(trace: Trace, estimator: Estimator) -> Densities:
 
 
 @dataclass(frozen=True)
-class MutualInformation:
+class OfAggregate(ABC):
+    """A term of the densities that `aggregate` finds, by an ``estimator`` of q(z)."""
+
+    estimator: Estimator = "stratified"
+    pools = True
+
+    def __call__(self, trace: Trace) -> Float[Tensor, ""]:
+        return self.value(aggregate(trace, self.estimator), trace).mean()
+
+    @abstractmethod
+    def value(self, density: Densities, trace: Trace) -> Float[Tensor, "K B"]: ...
+
+
+class MutualInformation(OfAggregate):
     """I(x; z) = E[log q(z given x) − log q(z)]: what the draws tell of which image they came from, nats."""
 
-    estimator: Estimator = "stratified"
-    pools = True
-
-    def __call__(self, trace: Trace) -> Float[Tensor, ""]:
-        density = aggregate(trace, self.estimator)
-        return (density.own - density.joint).mean()
+    def value(self, density: Densities, trace: Trace) -> Float[Tensor, "K B"]:  # noqa: ARG002
+        return density.own - density.joint
 
 
-@dataclass(frozen=True)
-class TotalCorrelation:
+class TotalCorrelation(OfAggregate):
     """TC = KL(q(z) ‖ Π_d q(z_d)): how far the dimensions are from independent of one another, nats."""
 
-    estimator: Estimator = "stratified"
-    pools = True
-
-    def __call__(self, trace: Trace) -> Float[Tensor, ""]:
-        density = aggregate(trace, self.estimator)
-        return (density.joint - density.product).mean()
+    def value(self, density: Densities, trace: Trace) -> Float[Tensor, "K B"]:  # noqa: ARG002
+        return density.joint - density.product
 
 
-@dataclass(frozen=True)
-class DimensionWiseKl:
+class DimensionWiseKl(OfAggregate):
     """Σ_d KL(q(z_d) ‖ p(z_d)): how far each dimension is from the prior's, nats.
 
     I(x; z) + TC + this is the rate (Chen et al. 2018, arXiv:1802.04942, eq. 2), draw for draw.
     """
 
-    estimator: Estimator = "stratified"
-    pools = True
-
-    def __call__(self, trace: Trace) -> Float[Tensor, ""]:
-        return (aggregate(trace, self.estimator).product - trace.pz.log_prob(trace.z)).mean()
+    def value(self, density: Densities, trace: Trace) -> Float[Tensor, "K B"]:
+        return density.product - trace.pz.log_prob(trace.z)
 
 
 class TotalCorrelationCritic(Critic):

@@ -11,10 +11,12 @@ import torch
 
 from fixtures.small import make_images
 from morphospace import recipes
+from morphospace.data import load
 from morphospace.data.images import Images
 from morphospace.fitting import fit
 from morphospace.recipes import Recipe, registry
 from morphospace.space import Space
+from morphospace.types import MorphospaceError
 
 # The networks of these tests are too small to share out, and threads that wait for one another on a busy machine
 # make them many times slower.
@@ -24,6 +26,15 @@ torch.set_num_threads(1)
 @pytest.fixture(scope="session")
 def images() -> Images:
     return make_images()
+
+
+@pytest.fixture(scope="session")
+def fashion_mnist() -> Images:
+    """The real set, for tests against published figures."""
+    try:
+        return load("fashion-mnist", download=False)
+    except MorphospaceError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="session")

@@ -13,17 +13,9 @@ KERAS = {1: 273.7, 2: 267.1, 3: 266.0}
 """Test −ELBO of the original study's model in Keras after one, two and three epochs, in nats, measured once."""
 
 
-@pytest.fixture(scope="module")
-def images() -> ms.Images:
-    try:
-        return ms.load("fashion-mnist", download=False)
-    except ms.MorphospaceError as error:
-        pytest.skip(str(error))
-
-
-def test_the_reference_recipe_does_what_keras_does(images, tmp_path):
+def test_the_reference_recipe_does_what_keras_does(fashion_mnist, tmp_path):
     """Two nats, since initial weights, order and noise are others."""
-    ms.fit(ms.recipes.reference(images.spec), images, epochs=3, out=tmp_path / "run")
+    ms.fit(ms.recipes.reference(fashion_mnist.spec), fashion_mnist, epochs=3, out=tmp_path / "run")
     found = {
         round(line["epoch"]): line["neg_elbo"]
         for line in read_metrics(tmp_path / "run")
@@ -32,6 +24,6 @@ def test_the_reference_recipe_does_what_keras_does(images, tmp_path):
     assert found == pytest.approx(KERAS, abs=2.0)
 
 
-def test_the_default_recipe_reaches_what_keras_needs_thirty_epochs_for(images):
-    space = ms.fit(ms.recipes.vae(images.spec), images)
+def test_the_default_recipe_reaches_what_keras_needs_thirty_epochs_for(fashion_mnist):
+    space = ms.fit(ms.recipes.vae(fashion_mnist.spec), fashion_mnist)
     assert space.results["test"]["neg_elbo"] <= 257.5

@@ -15,17 +15,9 @@ from morphospace.evaluation.quadrature import exact_log_likelihood
 pytestmark = [pytest.mark.published, pytest.mark.timeout(3600)]
 
 
-@pytest.fixture(scope="module")
-def images() -> ms.Images:
-    try:
-        return ms.load("fashion-mnist", download=False)
-    except ms.MorphospaceError as error:
-        pytest.skip(str(error))
-
-
-def test_pca_scores_what_sainburg_et_al_print(images):
+def test_pca_scores_what_sainburg_et_al_print(fashion_mnist):
     """Sainburg, McInnes & Gentner (2021), the notebooks' tables: first 50,000 to learn from, 10,000 to be scored on."""
-    train, test = images.train.take(np.arange(50_000)), images.test
+    train, test = fashion_mnist.train.take(np.arange(50_000)), fashion_mnist.test
     flat = [part.pixels.reshape(len(part), -1).astype("float32") / 255 for part in (train, test)]
     z = Embedded(*pca(*flat, 2), train.labels, test.labels)
     found = embedding_figures(z, flat[0])
@@ -33,10 +25,10 @@ def test_pca_scores_what_sainburg_et_al_print(images):
     assert {name: found[name].value for name in printed} == pytest.approx(printed, abs=0.002)
 
 
-def test_log_p_of_all_test_images_is_exact_in_minutes(images):
-    space = ms.fit(ms.recipes.vae(images.spec), images, epochs=1)
+def test_log_p_of_all_test_images_is_exact_in_minutes(fashion_mnist):
+    space = ms.fit(ms.recipes.vae(fashion_mnist.spec), fashion_mnist, epochs=1)
     begun = time.perf_counter()
-    found = exact_log_likelihood(space.model, torch.from_numpy(images.test.pixels).float() / 255)
+    found = exact_log_likelihood(space.model, torch.from_numpy(fashion_mnist.test.pixels).float() / 255)
     assert time.perf_counter() - begun < 300
     assert found.error < 0.02
     assert abs(found.prior) < 1e-3

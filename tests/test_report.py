@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from morphospace import recipes
+from morphospace import cli, recipes
 from morphospace.data.images import Images, Skipped
 from morphospace.fitting import fit
 from morphospace.morphing import Morph, Place
@@ -328,3 +328,33 @@ def test_a_morph_is_written_as_one_picture(tmp_path):
 
 def test_card_words_are_plain_markdown():
     assert card.plain("<b>|a|*b*\n`c`") == r"\<b\>\|a\|\*b\* \`c\`"
+
+
+# ---------------------------------------------------------------- models without a likelihood
+
+
+@pytest.mark.parametrize(("name", "rate"), [("ae", False), ("vae-gan", True)])
+def test_a_model_without_a_likelihood_is_told_of_without_an_elbo(tmp_path, capsys, name, rate):
+    images = images_of(40, (1, 16, 16), ("a", "b"), test=8)
+    recipe = recipes.get(name, images.spec, {"size": "tiny"})
+    space = fit(recipe, images, steps=3, test_draws=2, out=tmp_path / "run")
+    html = write_report(space, images).read_text(encoding="utf-8")
+    card_text = (tmp_path / "run" / "README.md").read_text(encoding="utf-8")
+    facts = gather(space, images)
+    learning = dict(SECTIONS)["the learning curves"](facts)
+    for text in (html, card_text):
+        assert f"There is no −ELBO, since the model has no likelihood: {recipe.unnormalised}" in unescape(
+            text
+        )
+        assert "−ELBO (nats)" not in text
+        assert "distortion (nats)" in text
+        assert ("rate (nats)" in text) == rate
+    words = labels_in(learning.drawings[0].figure)
+    assert "Distortion" in words
+    assert ("Rate" in words) == rate
+    assert not [text for text in words if "ELBO" in text]
+    assert "ELBO" not in learning.drawings[0].alt
+    assert cli.run(["info", str(tmp_path / "run")]) == 0
+    shown = capsys.readouterr().out
+    assert "neg_elbo" not in shown
+    assert "distortion" in shown

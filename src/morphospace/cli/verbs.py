@@ -439,8 +439,8 @@ def _facts(space: Space) -> dict[str, Any]:
         "counts": config["images"]["counts"],
         "skipped": len(config["images"]["skipped"]),
         "parameters": sum(results["parameters"].values()),
-        "test": results.get("test"),
-        "train": results.get("train"),
+        "test": _told(space, "test"),
+        "train": _told(space, "train"),
         "epochs": results["epochs"],
         "steps": results["steps"],
         "seconds": results["seconds"],
@@ -453,6 +453,17 @@ def _facts(space: Space) -> dict[str, Any]:
     }
 
 
+def _told(space: Space, split: str) -> dict[str, Any] | None:
+    """What was measured of a split, without what means nothing for a model that has no likelihood."""
+    from morphospace.report.page import measured_terms
+
+    if split not in space.results:
+        return None
+    known = {key for _, key in measured_terms(space)}
+    hidden = {"neg_elbo", "rate"} - known
+    return {name: value for name, value in space.results[split].items() if name not in hidden}
+
+
 def _trained_lines(space: Space, record: Mapping[str, Any]) -> list[str]:
     lines = [
         f"trained {record['recipe']} for {record['epochs']:g} epochs in {record['seconds']:.0f} s "
@@ -460,10 +471,13 @@ def _trained_lines(space: Space, record: Mapping[str, Any]) -> list[str]:
     ]
     measured = record["test"] or record["train"]
     split = "test" if record["test"] else "train"
-    figures = (
-        f"{split} −ELBO {measured['neg_elbo']:.2f} nats "
-        f"(distortion {measured['distortion']:.2f} + rate {measured['rate']:.2f})"
-    )
+    if reason := space.recipe.unnormalised:
+        figures = f"{split} distortion {measured['distortion']:.2f} nats; no −ELBO: {reason}"
+    else:
+        figures = (
+            f"{split} −ELBO {measured['neg_elbo']:.2f} nats "
+            f"(distortion {measured['distortion']:.2f} + rate {measured['rate']:.2f})"
+        )
     return [*lines, f"{record.get('report', space.folder)}: {figures}"]
 
 

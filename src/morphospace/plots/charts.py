@@ -38,24 +38,27 @@ class Curve:
 
 
 @style()
-def learning_curves(curves: Sequence[Curve]) -> matplotlib.figure.Figure:
-    """−ELBO, distortion and rate against epochs, one panel each, one line per split."""
+def learning_curves(
+    curves: Sequence[Curve], terms: Sequence[str] = ("neg_elbo", "distortion", "rate")
+) -> matplotlib.figure.Figure:
+    """−ELBO, distortion and rate, or those of them named in ``terms``, against epochs; one line per split."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(WIDTH, 3.3), dpi=DPI)
     figure.text(
         0.1 / WIDTH,
         1 - 0.25 / 3.3,
-        "Learning curves: −ELBO and its two terms",
+        "Learning curves: −ELBO and its two terms" if "neg_elbo" in terms else "Learning curves",
         size=TITLE,
         weight="bold",
         va="center",
     )
-    panels = (("−ELBO = distortion + rate", "neg_elbo"), ("Distortion", "distortion"), ("Rate", "rate"))
+    titles = {"neg_elbo": "−ELBO = distortion + rate", "distortion": "Distortion", "rate": "Rate"}
     hues = dict(zip((c.name for c in curves), ("#3f90da", "#e76300", "#832db6"), strict=False))
-    for i, (title, key) in enumerate(panels):
-        axes = figure.add_axes(((0.85 + 2.95 * i) / WIDTH, 0.5 / 3.3, 2.15 / WIDTH, 2.05 / 3.3))
-        axes.set_title(title, pad=8)
+    apart = 8.85 / len(terms)
+    for i, key in enumerate(terms):
+        axes = figure.add_axes(((0.85 + apart * i) / WIDTH, 0.5 / 3.3, (apart - 0.8) / WIDTH, 2.05 / 3.3))
+        axes.set_title(titles[key], pad=8)
         axes.grid(axis="y")
         for curve in curves:
             few = len(curve.epoch) <= 40

@@ -6,7 +6,14 @@ import json
 import re
 from typing import Any
 
-from morphospace.report.numbers import duration, measured_rows, processor, source_words, split_counts
+from morphospace.report.numbers import (
+    bound_words,
+    duration,
+    measured_rows,
+    processor,
+    source_words,
+    split_counts,
+)
 from morphospace.report.page import counted
 from morphospace.space import Space
 
@@ -36,9 +43,9 @@ Morphospace {plain(config["version"])}. Every point of the space decodes to an i
 
 ## Measured
 
-{_table(results)}
+{_table(space)}
 
-−ELBO = distortion + rate, nats per image, β = 1. Figures: `figures/`; all of them explained: `report.html`.
+Nats per image. {bound_words(space)} Figures: `figures/`; all of them explained: `report.html`.
 
 ## Use
 
@@ -68,9 +75,9 @@ def _training(config: dict[str, Any], results: dict[str, Any]) -> str:
     return f"{words}, {duration(results['seconds'])}" if "seconds" in results else words
 
 
-def _table(results: dict[str, Any]) -> str:
-    splits = [name for name in ("test", "train") if name in results]
-    rows = [["", *splits], ["---", *("---:" for _ in splits)], *measured_rows(results)]
+def _table(space: Space) -> str:
+    splits = [name for name in ("test", "train") if name in space.results]
+    rows = [["", *splits], ["---", *("---:" for _ in splits)], *measured_rows(space)]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 

@@ -8,7 +8,8 @@ from morphospace.ladder import Descent
 from morphospace.networks import ConvDecoder, count_parameters, layer_table
 from morphospace.plots import Curve, architecture, learning_curves
 from morphospace.report.facts import Facts
-from morphospace.report.page import Drawing, Section, counted
+from morphospace.report.numbers import bound_words
+from morphospace.report.page import Drawing, Section, counted, measured_terms
 
 __all__ = ["the_learning", "the_model"]
 
@@ -53,16 +54,16 @@ def the_learning(facts: Facts) -> Section:
     title = "Learning curves"
     if not curves:
         return Section("learning", title, "This run keeps no metrics.jsonl, so there are no curves to draw.")
+    terms = measured_terms(facts.space)
     parts = []
     for curve in curves:
         where = "training" if curve.name == "train" else curve.name
-        parts.append(
-            f"−ELBO on the {where} images goes from {curve.neg_elbo[0]:.1f} to {curve.neg_elbo[-1]:.1f} nats "
-            f"(distortion {curve.distortion[-1]:.1f}, rate {curve.rate[-1]:.1f})"
-        )
+        values = [(name, getattr(curve, key)) for name, key in terms]
+        moves = [f"{name} from {along[0]:.1f} to {along[-1]:.1f}" for name, along in values]
+        parts.append(f"on the {where} images {', '.join(moves)} nats")
     caption = (
-        "Lower is better; distortion and rate add up to −ELBO, always with β = 1. "
-        f"From the first logged point to the last, {' and '.join(parts)}. "
+        f"Lower is better. {bound_words(facts.space)} "
+        f"From the first logged point to the last: {'; '.join(parts)}. "
         "Training values are means over the steps since the line before, with the weights as they learn"
         + (
             "; test values are of the weights that are kept."
@@ -71,8 +72,11 @@ def the_learning(facts: Facts) -> Section:
         )
         + " The steepest beginning may lie outside the frame."
     )
-    alt = f"Three panels against epochs, −ELBO, distortion and rate, for {' and '.join(c.name for c in curves)}."
-    drawing = Drawing("learning-curves", learning_curves(curves), alt, caption, "svg")
+    shown, names = ", ".join(name for name, _ in terms), " and ".join(c.name for c in curves)
+    alt = f"{counted(len(terms), 'panel')} against epochs: {shown}; for {names}."
+    drawing = Drawing(
+        "learning-curves", learning_curves(curves, [key for _, key in terms]), alt, caption, "svg"
+    )
     return Section("learning", title, drawings=[drawing])
 
 

@@ -8,9 +8,10 @@ from typing import Any
 
 from morphospace.data.images import SPLITS
 from morphospace.report.facts import Facts
-from morphospace.report.page import Section, Table, counted
+from morphospace.report.page import Section, Table, counted, measured_terms
+from morphospace.space import Space
 
-__all__ = ["duration", "measured_rows", "numbers", "processor", "source_words", "split_counts"]
+__all__ = ["bound_words", "duration", "measured_rows", "numbers", "processor", "source_words", "split_counts"]
 
 MOST_SKIPPED = 100
 
@@ -19,7 +20,7 @@ def numbers(facts: Facts) -> Section:
     """Every number of the run."""
     config, results = facts.space.config, facts.space.results
     tables = [
-        Table(measured_rows(results), _measured_head(results), numbers=True),
+        Table(measured_rows(facts.space), _measured_head(results), numbers=True),
         Table(_training(config, results), title="Training"),
         Table(_machine(config, results), title="Machine and versions"),
         Table(_data(config["images"]), title="Images"),
@@ -30,19 +31,29 @@ def numbers(facts: Facts) -> Section:
         more = f", the first {MOST_SKIPPED}" if len(skipped) > MOST_SKIPPED else ""
         tables.append(Table(rows, ("file", "reason"), f"Skipped files ({len(skipped)}{more})"))
     words = (
-        "−ELBO = distortion + rate, in nats per image, summed over pixels and latent dimensions, always with β = 1; "
-        "draws of z are averaged. Lower is better."
+        "Nats per image, summed over pixels and latent dimensions; draws of z are averaged. Lower is better. "
+        + bound_words(facts.space)
     )
     if "test" not in results:
         words += " The run has no test images, so there is nothing but the training images to measure on."
     return Section("numbers", "The numbers", words, tables=tables)
 
 
-def measured_rows(results: Mapping[str, Any]) -> list[list[str]]:
-    """−ELBO, distortion, rate, draws and images, a column for each split that was measured."""
+def bound_words(space: Space) -> str:
+    """What −ELBO is, or why there is none."""
+    if reason := space.recipe.unnormalised:
+        return f"There is no −ELBO, since the model has no likelihood: {reason}."
+    return "−ELBO = distortion + rate, always with β = 1."
+
+
+def measured_rows(space: Space) -> list[list[str]]:
+    """−ELBO, distortion and rate, as far as there are any, draws and images; a column for each split measured."""
+    results = space.results
     splits = [results[name] for name in ("test", "train") if name in results]
-    keys = (("−ELBO (nats)", "neg_elbo"), ("distortion (nats)", "distortion"), ("rate (nats)", "rate"))
-    rows = [[label, *(f"{split[key]:.2f}" for split in splits)] for label, key in keys]
+    rows = [
+        [f"{label} (nats)", *(f"{split[key]:.2f}" for split in splits)]
+        for label, key in measured_terms(space)
+    ]
     rows.append(["draws of z per image", *(str(split["draws"]) for split in splits)])
     rows.append(["images", *(f"{split['images']:,}" for split in splits)])
     if any("accuracy" in split for split in splits):

@@ -6,15 +6,16 @@ import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from morphospace.plots import WIDTH
 from morphospace.report.facts import Facts
+from morphospace.space import Space
 
 if TYPE_CHECKING:
     import matplotlib.figure
 
-__all__ = ["Drawing", "Section", "Table", "page", "shown"]
+__all__ = ["Drawing", "Section", "Table", "counted", "measured_terms", "page", "shown"]
 
 INCH = 104
 """CSS pixels to an inch of a figure, so that letters have the same size in all of them."""
@@ -89,7 +90,7 @@ def page(facts: Facts, sections: Sequence[Section]) -> str:
 <p class="kicker">Morphospace report</p>
 <h1>{escape(name)}</h1>
 <p class="lead">{escape(about)}</p>
-{_key_figures(facts.space.results)}
+{_key_figures(facts.space)}
 <nav aria-label="Contents"><ol>{toc}</ol></nav>
 </header>
 <main>
@@ -119,16 +120,27 @@ def counted(count: int, one: str, many: str | None = None) -> str:
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
-def _key_figures(results: Mapping[str, Any]) -> str:
+def measured_terms(space: Space) -> list[tuple[str, str]]:
+    """What of −ELBO, distortion and rate a space has: the names that people read, and those of its results.
+
+    A model without a likelihood has no −ELBO, and an encoder of points no rate; what stands in its results is nought.
+    """
+    found = [("distortion", "distortion")]
+    if space.model.encoder.family.normalised:
+        found.append(("rate", "rate"))
+    return found if space.recipe.unnormalised else [("−ELBO", "neg_elbo"), *found]
+
+
+def _key_figures(space: Space) -> str:
+    results = space.results
     split = next((s for s in ("test", "train") if s in results), None)
     if split is None:
         return ""
     measured = results[split]
-    entries = (("−ELBO", "neg_elbo"), ("distortion", "distortion"), ("rate", "rate"))
     cells = "".join(
         f"<div><dt>{split if split == 'test' else 'training'} {label}</dt>"
         f"<dd>{measured[key]:.1f} <small>nats</small></dd></div>"
-        for label, key in entries
+        for label, key in measured_terms(space)
     )
     return f'<dl class="key">{cells}</dl>'
 

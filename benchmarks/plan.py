@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from collections.abc import Iterable, Mapping
@@ -12,7 +13,7 @@ from typing import Any
 
 from benchmarks.session import Subject
 
-__all__ = ["PLANS", "RESULTS", "Plan", "Unequal"]
+__all__ = ["PLANS", "RESULTS", "Plan", "Unequal", "environment", "options"]
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -78,6 +79,13 @@ class Plan:
     def say(self, text: str) -> None:
         """Tell people how far it is; results go elsewhere."""
         print(text, file=sys.stderr, flush=True)
+
+
+def options(module: str, words: str) -> argparse.ArgumentParser:
+    """A parser whose help is what the module says of itself."""
+    return argparse.ArgumentParser(
+        prog=f"python -m {module}", description=words, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
 
 
 def environment() -> dict[str, str]:

@@ -36,7 +36,7 @@ from typing import Any
 
 from benchmarks import machine, scoreboard, study
 from benchmarks.one_run import Line, Run, measure, stamp
-from benchmarks.plan import environment
+from benchmarks.plan import environment, options
 from morphospace import recipes
 from morphospace.files import write_text
 
@@ -108,11 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     assert __doc__ is not None
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.reproduce",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = options("benchmarks.reproduce", __doc__)
     parser.add_argument("--plan", choices=PLANS, default="full")
     parser.add_argument(
         "--recipes", nargs="+", metavar="NAME", help="these alone; all of the registry by default"

@@ -12,7 +12,6 @@ Each part writes a file of its own name: the full plan's into ``benchmarks/resul
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import first_result, inference, machine, memory, table, throughput, time_to_elbo
-from benchmarks.plan import PLANS, RESULTS, Plan
+from benchmarks.plan import PLANS, RESULTS, Plan, options
 from morphospace.files import write_text
 
 __all__ = ["PARTS", "main"]
@@ -41,11 +40,7 @@ PARTS: dict[str, Callable[[Plan, Keep], dict[str, Any]]] = {
 
 def main(arguments: list[str] | None = None) -> None:
     assert __doc__ is not None
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.run",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = options("benchmarks.run", __doc__)
     parser.add_argument("--plan", choices=PLANS, default="full", help="how much is measured")
     parser.add_argument("--only", choices=PARTS, action="append", help="this part alone; may be given again")
     parser.add_argument(

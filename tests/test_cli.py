@@ -307,7 +307,7 @@ def test_help_is_quick_and_imports_no_torch():
 
 OPTIONS = {
     "train": "latent size recipe set epochs minutes batch lr seed device precision out overwrite resume data-root "
-    "image-size mode count strict no-report json",
+    "image-size mode count validation strict no-report json",
     "report": "data-root json",
     "evaluate": "only protocol draws images seed device data-root no-report json",
     "classifier": "data-root json",

@@ -29,6 +29,18 @@ def array_file(root: Path) -> Path:
     return root / "x.npy"
 
 
+def with_its_split(root: Path) -> Path:
+    """Fourteen training and six test images, and none to choose by."""
+    np.savez(
+        root / "x.npz",
+        x_train=GREY[:14],
+        y_train=np.arange(14) % 3,
+        x_test=GREY[14:],
+        y_test=np.arange(6) % 3,
+    )
+    return root / "x.npz"
+
+
 CASES = {
     "folder": lambda d: load(folder(d)),
     "folder, options": lambda d: load(folder(d), image_size="16x12", mode="grey", seed=5),
@@ -36,6 +48,7 @@ CASES = {
     "npy, options": lambda d: load(
         array_file(d), labels=d / "y.npy", classes=["a", "b", "c"], image_size=9, seed=3
     ),
+    "npz, validation": lambda d: load(with_its_split(d), validation=4),
     "garments": lambda d: load("garments", count=50),
     "garments, options": lambda d: load("garments", count=50, image_size=(16, 12), mode="rgb", seed=3),
 }
@@ -50,6 +63,26 @@ def test_reload_brings_the_same_set_again(tmp_path, monkeypatch, case):
     assert again.sha256 == images.sha256
     assert (again.names, again.source, again.policy) == (images.names, images.source, images.policy)
     json.dumps(images.policy)
+
+
+def test_the_last_training_images_are_held_back(tmp_path):
+    plain, held = load(with_its_split(tmp_path)), load(with_its_split(tmp_path), validation=4)
+    assert np.array_equal(held.validation.pixels, plain.train.pixels[-4:])
+    assert np.array_equal(held.train.pixels, plain.train.pixels[:-4])
+    assert np.array_equal(held.test.pixels, plain.test.pixels)
+    assert held.sha256 != plain.sha256
+    assert held.policy["split"] == {**plain.policy["split"], "held_back": 4}
+
+
+@pytest.mark.parametrize("count", [-1, 14])
+def test_too_many_to_hold_back_are_refused(tmp_path, count):
+    with pytest.raises(UsageError, match=f"{count} training images were to be held back.*from 1 to 13"):
+        load(with_its_split(tmp_path), validation=count)
+
+
+def test_a_set_with_validation_images_holds_none_back(tmp_path):
+    with pytest.raises(UsageError, match="2 validation images of its own"):
+        load(array_file(tmp_path), validation=3)
 
 
 @pytest.mark.parametrize("options", [{}, {"labels": list(range(20))}])

@@ -48,6 +48,7 @@ def train(
     image_size: str | None = None,
     mode: Literal["auto", "grey", "rgb"] = "auto",
     count: int | None = None,
+    validation: int = 0,
     strict: Flag = False,
     no_report: Flag = False,
     json: Json = False,
@@ -74,6 +75,7 @@ def train(
         image_size: side, or HEIGHTxWIDTH, to bring images to.
         mode: bring images to grey or rgb; auto keeps colour where there is any.
         count: how many images to draw, for garments.
+        validation: how many of the last training images to hold back, for sets that bring none to choose settings by.
         strict: stop at the first file that cannot be read, in place of leaving it out.
         no_report: write no report and no figures.
         json: print the figures as JSON.
@@ -105,6 +107,7 @@ def train(
                 strict=strict,
                 seed=seed or 0,
                 count=count,
+                validation=validation,
                 progress=progress,
             )
             _say_skipped(images)

@@ -39,6 +39,7 @@ def load(
     strict: bool = False,
     seed: int = 0,
     count: int | None = None,
+    validation: int = 0,
     download: bool = True,
     progress: Progress = silent,
 ) -> Images:
@@ -56,6 +57,8 @@ def load(
         strict: stop at the first bad file of a folder instead of skipping and naming it.
         seed: of the split, where the set brings none, and of drawn sets.
         count: number of images; for drawn sets.
+        validation: how many training images, the last ones, to hold back for choosing settings by; for sets that come
+            without any, such as Fashion-MNIST.
         download: whether a set that is not on this machine may be downloaded.
         progress: called as long work advances.
 
@@ -93,7 +96,8 @@ def load(
             np.asarray(source), _label_values(labels), None if classes is None else tuple(classes)
         )
         images = load_arrays(arrays, size=size, mode=mode, seed=seed, progress=progress)
-    asked = _source(named, labels, classes, image_size=size, mode=mode, seed=seed)
+    images = _held_back(images, validation)
+    asked = _source(named, labels, classes, image_size=size, mode=mode, seed=seed, validation=validation)
     return replace(images, source=images.source | asked)
 
 
@@ -164,6 +168,24 @@ def _conformed(images: Images, size: tuple[int, int] | None, mode: str, progress
     return replace(images, pixels=pixels, policy=images.policy | policy)
 
 
+def _held_back(images: Images, count: int) -> Images:
+    """``images`` with the last ``count`` training images made validation images."""
+    if count == 0:
+        return images
+    train, own = np.flatnonzero(images.splits == 0), int((images.splits == 1).sum())
+    if own:
+        raise UsageError(f"the set has {own} validation images of its own; leave validation at 0")
+    if not 0 < count < len(train):
+        raise UsageError(
+            f"{count} training images were to be held back for validation; expected from 1 to {len(train) - 1}, "
+            f"since the set has {len(train)} and some must be left to learn from"
+        )
+    splits = images.splits.copy()
+    splits[train[-count:]] = SPLITS.index("validation")
+    split = {"split": {**images.policy.get("split", {}), "held_back": count}}
+    return replace(images, splits=splits, policy=images.policy | split)
+
+
 def _label_values(labels: Labels | None) -> NDArray[Any] | None:
     if labels is None:
         return None
@@ -190,7 +212,7 @@ def _source(
         source["labels"] = str(Path(labels).expanduser().resolve())
     if classes is not None:
         source["classes"] = [str(name) for name in classes]
-    defaults = {"image_size": None, "mode": "auto", "seed": 0}
+    defaults = {"image_size": None, "mode": "auto", "seed": 0, "validation": 0}
     source |= {name: value for name, value in options.items() if value != defaults[name]}
     if "image_size" in source:
         source["image_size"] = list(source["image_size"])

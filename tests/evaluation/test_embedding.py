@@ -10,6 +10,7 @@ from sklearn.manifold import trustworthiness as theirs
 from morphospace.evaluation.embedding import (
     Embedded,
     accuracy,
+    component_figures,
     continuity,
     embedding_figures,
     pca,
@@ -92,3 +93,22 @@ def test_an_accuracy_has_its_binomial_error():
     right = np.arange(400) % 4 != 0
     assert accuracy(right, "").value == 0.75
     assert accuracy(right, "").error == pytest.approx(np.sqrt(0.75 * 0.25 / 400))
+
+
+def test_components_that_are_the_classes_tell_all_of_them_and_empty_ones_are_not_used():
+    labels = np.repeat([0, 1, 2], 50)
+    shares = np.zeros((150, 5))
+    shares[np.arange(150), labels + 1] = 0.6  # the second to fourth component
+    shares[:, 0] = 0.4
+    found = component_figures(shares, labels)
+    assert found["components_used"].value == 3
+    assert found["components_used"].extra["largest share"] == pytest.approx(1 / 3)
+    assert found["components_nmi"].value == pytest.approx(1)
+    mixed = component_figures(shares, rng.permutation(labels))
+    assert mixed["components_nmi"].value < 0.1
+    assert set(component_figures(shares, None)) == {"components_used"}
+
+
+def test_a_component_with_a_few_images_is_not_used():
+    given = np.repeat([0, 1, 2], [500, 495, 5])  # a tenth of an even share of 1,000 images would be 33
+    assert component_figures(np.eye(3)[given], None)["components_used"].value == 2

@@ -12,7 +12,15 @@ from numpy.typing import NDArray
 from morphospace.evaluation.records import Figure, mean_over_images
 from morphospace.types import Progress, silent
 
-__all__ = ["Embedded", "continuity", "embedding_figures", "knn_accuracy", "pca", "trustworthiness"]
+__all__ = [
+    "Embedded",
+    "component_figures",
+    "continuity",
+    "embedding_figures",
+    "knn_accuracy",
+    "pca",
+    "trustworthiness",
+]
 
 NEIGHBOURS = (1, 5, 10)
 """Of the k-NN accuracies."""
@@ -20,6 +28,8 @@ AROUND = 5
 """Neighbours of trustworthiness and continuity, as in Sainburg et al. 2021."""
 MOST_RANKED = 10_000
 """Images for trustworthiness, continuity and silhouette, which need every pair; Sainburg et al. take as many."""
+USED = 0.1
+"""The part of an even share of the images from which on a component counts as used."""
 RESTARTS = 5
 """Of k-means, each from its own start: the figure's spread."""
 
@@ -181,6 +191,36 @@ def _classes(
     figures[f"{prefix}linear_probe"] = accuracy(
         right, "accuracy of a multinomial logistic regression on test images"
     )
+    return figures
+
+
+def component_figures(
+    shares: Float[np.ndarray, "N M"], labels: Int[np.ndarray, " N"] | None
+) -> dict[str, Figure]:
+    """What clusters the components of a mixture prior make: each image is in the one that it most likely comes from.
+
+    Args:
+        shares: how likely each image is to come from each component.
+        labels: the images' classes, if they have any.
+    """
+    from sklearn.metrics import normalized_mutual_info_score
+
+    given, (count, components) = shares.argmax(1), shares.shape
+    sizes = np.bincount(given, minlength=components) / count
+    figures = {
+        "components_used": Figure(
+            float((sizes >= USED / components).sum()),
+            f"components of the prior, of {components}, with at least a tenth of their even share of the images",
+            images=count,
+            extra={"largest share": float(sizes.max())},
+        )
+    }
+    if labels is not None and len(np.unique(labels)) > 1:
+        figures["components_nmi"] = Figure(
+            float(normalized_mutual_info_score(labels, given)),
+            f"normalised mutual information of classes and the prior's {components} components; training images",
+            images=count,
+        )
     return figures
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -20,7 +21,7 @@ from morphospace.evaluation.binarised import VALIDATION, binarised_test
 from morphospace.evaluation.classifier import classifier_for
 from morphospace.evaluation.disentanglement import Sampler, disentanglement_figures
 from morphospace.evaluation.doctor import Finding, diagnose, examine
-from morphospace.evaluation.embedding import Embedded, embedding_figures, pca
+from morphospace.evaluation.embedding import Embedded, component_figures, embedding_figures, pca
 from morphospace.evaluation.likelihood import measure_likelihood
 from morphospace.evaluation.reconstruction import reconstruction_figures
 from morphospace.evaluation.records import Figure
@@ -282,6 +283,8 @@ def _embedding(subject: Subject) -> Measured:
         figures |= embedding_figures(beside, pixels[0], "pca_", subject.seed, subject.progress)
     else:
         notes.append(f"PCA has no {dimensions} directions in these images.")
+    with suppress(UsageError):  # a prior that is no mixture has no components
+        figures |= component_figures(subject.space.assign(subject.means(rows)).numpy(), labels)
     return Measured(figures, notes)
 
 

@@ -119,10 +119,13 @@ def vade(
     """Clustering: a mixture prior with one component for each cluster, whose assignments are read off.
 
     An image's cluster is the component that its latent most likely comes from, q(c given x) = p(c given z): with it the
-    paper's bound is the one of a mixture prior. The paper first trains an autoencoder and places the components by
-    k-means; here the rate's weight grows over the first part of the run, in place of that.
+    paper's bound is the one of a mixture prior. The paper first trains an autoencoder and places the components by a
+    mixture fitted to its codes, lest the rate win while reconstructions are still poor and hold the model in a bad
+    optimum. Here the rate's weight grows over the first part of the run, to the same end: a run stays one loop, in
+    which nothing happens at a certain step. ``with_prior("mixture")`` fits a mixture to the codes afterwards.
 
-    Cost: as `vae`. Known problem: clusters that start empty may stay so; compare a few seeds.
+    Cost: as `vae`. Known problem: components may die, more so without ``warmup``, and seeds differ in which classes
+    share one; ``evaluate`` tells how many hold images.
 
     Args:
         spec: the images' shape.

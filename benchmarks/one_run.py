@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,8 +20,7 @@ from morphospace.data.images import Images
 from morphospace.evaluation import evaluate
 from morphospace.evaluation.embedding import knn_accuracy
 from morphospace.space import Space
-from morphospace.training import train
-from morphospace.training.feed import Feed
+from morphospace.training import make_feed, train
 from morphospace.training.loop import settled
 from morphospace.training.measure import measure as measure_elbo
 
@@ -85,7 +84,8 @@ class _Timed(Exception):
 def measure(run: Run) -> Line:
     """Train and measure once, in this process: the figures, and all that is needed to get them again.
 
-    Beside ``figures``, entries are ``unnormalised`` (why there is no likelihood, or nothing),
+    Beside ``figures``, entries are ``unnormalised`` (why there is no likelihood, or nothing), ``told`` (whether
+    the model is told of classes),
     ``settings`` (with the steps and the precision that were taken), ``seconds`` of processor time and of the clock,
     ``epochs``, ``images_per_second`` of the budget's clock, ``dimensions``, ``support`` and ``notes``.
     """
@@ -110,6 +110,7 @@ def measure(run: Run) -> Line:
     return {
         **stamp(),
         "unnormalised": recipe.unnormalised,
+        "told": space.model.classes > 0,
         "settings": trained.config["training"],
         "seconds": {
             "budget": significant(spent),
@@ -171,10 +172,11 @@ def evaluated(space: Space, images: Images, run: Run) -> tuple[dict[str, float],
         seed=run.seed,
     )
     notes = [note for part in found.parts.values() for note in part["notes"]]
-    figures = {"mse": found.value("reconstruction", "mse")}
-    latents = found.parts["latents"]["figures"]
-    if "active_units" in latents:
-        figures["active_units"] = found.value("latents", "active_units")
+    figures = {
+        name: found.value(part, name)
+        for part, name in (("reconstruction", "mse"), ("latents", "active_units"))
+        if name in found.parts[part]["figures"]
+    }
     likelihood = found.parts["likelihood"]["figures"]
     if likelihood:
         figures |= _likelihood(space, images, run, likelihood)
@@ -185,8 +187,11 @@ def evaluated(space: Space, images: Images, run: Run) -> tuple[dict[str, float],
 
 def _likelihood(space: Space, images: Images, run: Run, few: Mapping[str, Any]) -> dict[str, float]:
     """−ELBO of all test images, and −log p(x) by the distance that the two have on some of them."""
-    device = next(space.model.parameters()).device
-    bound = measure_elbo(space.model, Feed(images.test.pixels, device), 1, run.seed)
+    whole = replace(
+        space.recipe.build(), hide=0.0
+    )  # whatever was hidden from training: here all pixels are known
+    feed = make_feed(whole, images, "test", space.settings)
+    bound = measure_elbo(space.model, feed, 1, run.seed)
     figures = {"neg_elbo": bound.neg_elbo, "distortion": bound.distortion, "rate": bound.rate}
     weighted = few["nll_importance"]
     figures["nll_importance"] = bound.neg_elbo - weighted["extra"]["elbo_gap"]

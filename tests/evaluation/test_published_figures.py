@@ -27,9 +27,9 @@ def test_pca_scores_what_sainburg_et_al_print(fashion_mnist):
 
 def test_log_p_of_all_test_images_is_exact_in_minutes(fashion_mnist):
     space = ms.fit(ms.recipes.vae(fashion_mnist.spec), fashion_mnist, epochs=1)
-    begun = time.perf_counter()
+    begun = time.process_time()  # of all cores together: a machine with other work must not fail this
     found = exact_log_likelihood(space.model, torch.from_numpy(fashion_mnist.test.pixels).float() / 255)
-    assert time.perf_counter() - begun < 300
+    assert time.process_time() - begun < 300
     assert found.error < 0.02
     assert abs(found.prior) < 1e-3
     assert -found.log_p.mean() < space.results["test"]["neg_elbo"]

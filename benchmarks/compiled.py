@@ -37,7 +37,7 @@ def main() -> None:
 
 
 def compare(
-    images: ms.Images, name: str, precision: str, rounds: int = 7, seconds: float = 3.0
+    images: ms.Images, name: str, precision: str, rounds: int = 5, seconds: float = 2.0
 ) -> dict[str, Any]:
     """Images per second of both, by turns, and what compiling cost beyond two plain steps."""
     plain, compiled = (begin(images, name, precision) for _ in range(2))

@@ -272,6 +272,8 @@ def test_a_run_says_what_to_cite(call, run):
     assert [line for line in said.splitlines() if line.startswith("@")] == [
         "@software{morphospace,",
         "@inproceedings{kingma2014auto,",
+        "@inproceedings{im2017denoising,",
+        "@inproceedings{shu2018amortized,",
         "@misc{jordan2024muon,",
         "@inproceedings{loshchilov2019decoupled,",
     ]

@@ -23,8 +23,8 @@ from morphospace.morphing.fields import Field, speeds
 __all__ = ["NODES", "GridGraph", "Tree"]
 
 NODES = 256
-"""Along each side of the graph; the field itself may be finer, and edges are measured in it. Half as many took one of
-45 geodesics of Fashion-MNIST to the wrong side of a ridge, 7 % above the least energy."""
+"""Along each side of the graph; the field itself may be finer, and edges are measured in it. With so many no
+geodesic of Fashion-MNIST has more energy than a finer search finds (docs/morphs.md)."""
 REACH = 3
 
 

@@ -78,6 +78,32 @@ def test_forward_derivatives_are_those_of_finite_differences(recipe):
     )  # a difference may cross a corner of a ReLU
 
 
+def test_in_float32_they_are_those_of_finite_differences_and_points_are_decoded_once():
+    """The network that maps are drawn with, against differences of the same one in float64."""
+    spec = make_images(2, (1, 28, 28)).spec
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = recipes.get("vae", spec, {"latent": "2"}).build().model.eval()
+    calls = []
+    model.decoder.network.stem.register_forward_hook(lambda *_: calls.append(1))
+    points = np.random.default_rng(0).standard_normal((40, 2))
+    found = decode_points(
+        model, points, lambda images: images.mean((1, 2, 3), keepdim=True)[..., 0, 0].numpy()
+    )
+    assert len(calls) == 2  # the first point by itself, and all others
+    assert found.metric.dtype == np.float32
+    exact, step, z = model.double(), 1e-5, torch.from_numpy(points)
+    with torch.no_grad():
+        columns = [
+            ((exact.decode(z + step * e) - exact.decode(z - step * e)) / (2 * step)).flatten(1)
+            for e in torch.eye(2, dtype=F64)
+        ]
+    g11, g12, g22 = ((a * b).sum(1).numpy() for a, b in ((columns[0],) * 2, columns, (columns[1],) * 2))
+    np.testing.assert_allclose(found.metric[0], g11, rtol=1e-4)
+    np.testing.assert_allclose(found.metric[2], g22, rtol=1e-4)
+    np.testing.assert_allclose(found.metric[1], g12, atol=1e-4 * np.sqrt(g11 * g22).max())
+
+
 def test_points_are_decoded_in_parts_as_all_at_once(monkeypatch):
     spec = make_images(2, (1, 28, 28)).spec
     with torch.random.fork_rng():

@@ -36,14 +36,13 @@ def pull_back(
     directions = torch.eye(z.shape[1], dtype=z.dtype, device=z.device)
 
     def along(direction: Tensor) -> tuple[Tensor, Tensor]:
-        found: tuple[Tensor, Tensor] = jvp(decode, (z,), (direction.expand_as(z),))
-        return found
+        return jvp(decode, (z,), (direction.expand_as(z),))  # type: ignore[return-value]
 
     with warnings.catch_warnings():
         # The first derivative of a process makes torch load a part of itself by a function that it deprecates.
         warnings.filterwarnings("ignore", "`torch.jit.script`", DeprecationWarning)
         # The points themselves do not differ from direction to direction, so they are decoded once.
-        decoded, columns = vmap(along, out_dims=(None, 0))(directions)
+        decoded, columns = vmap(along, out_dims=(None, 0))(directions)  # type: ignore[arg-type]
     jacobian = columns.flatten(2).transpose(0, 1)  # (n, D, pixels)
     return decoded, jacobian @ jacobian.mT
 

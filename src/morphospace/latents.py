@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,7 +10,9 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 
-__all__ = ["Latents", "Plane", "Prototypes"]
+from morphospace.types import Progress, silent
+
+__all__ = ["Latents", "Plane", "Prototypes", "at_points", "with_spread"]
 
 MOST_CLUSTERS = 10
 """Clusters in a set without classes, where it has images enough."""
@@ -136,20 +139,63 @@ class Latents:
         """The share of each class in the aggregated posterior at each point: π_c·q_c(z) / Σ π_c·q_c(z).
 
         q_c is the mean of the encoder's normals over the training images of class c, π_c the part of the images that
-        are of it. Computed from logarithms, so that it holds far from all data too. Where an image is a point without
-        spread, its normal is a kernel of Scott's width (1992): the latents' deviation times n^(−1/(D+4)).
+        are of it. It is found from logarithms, so that it holds far from all data too.
         """
         if self.labels is None:
             raise ValueError("these latents have no labels")
-        train = self.train if (self.splits == 0).any() else self
-        assert train.labels is not None
-        kernel = train.mean.std(0) * len(train) ** (-1 / (train.mean.shape[1] + 4))
-        scale = np.where(train.scale > 0, train.scale, np.maximum(kernel, 1e-6))
-        shares = np.empty((len(points), len(self.classes)))
-        for row, point in enumerate(points):
-            parts = -0.5 * np.square((point - train.mean) / scale) - np.log(scale)
-            log_q = parts.sum(1, dtype=np.float64)
-            top = log_q.max()
-            mass = np.bincount(train.labels, weights=np.exp(log_q - top), minlength=len(self.classes))
-            shares[row] = mass / mass.sum()
-        return shares
+        train = with_spread(self.train if (self.splits == 0).any() else self)
+        logs = at_points(points, train.mean, train.scale, train.labels, len(self.classes))
+        shares = np.exp(logs - logs.max(1, keepdims=True))
+        return np.asarray(shares / shares.sum(1, keepdims=True))
+
+
+def with_spread(latents: Latents) -> Latents:
+    """Latents whose points without spread are normals of Scott's width (1992): the deviation times n^(−1/(D+4)).
+
+    An autoencoder's encoder gives points, whose aggregate has no density; this is then a kernel estimate of one.
+    """
+    if (latents.scale > 0).all():
+        return latents
+    kernel = latents.mean.std(0) * len(latents) ** (-1 / (latents.mean.shape[1] + 4))
+    scale = np.where(latents.scale > 0, latents.scale, np.maximum(kernel, 1e-6)).astype(np.float32)
+    return replace(latents, scale=scale)
+
+
+def at_points(
+    z: Float[np.ndarray, "S D"],
+    mean: Float[np.ndarray, "N D"],
+    scale: Float[np.ndarray, "N D"],
+    groups: NDArray[np.int64] | None = None,
+    count: int = 1,
+    progress: Progress = silent,
+) -> Float[np.ndarray, "S M"]:
+    """log π_m·q_m(z) of each group at S points of a space of any dimension, in nats: exact, a sum over all images.
+
+    The logarithm of a normal is a matrix product of (z², z) with what each image knows; the sums are taken relative to
+    the largest term, so that they hold far from all data.
+    """
+    groups = np.zeros(len(mean), dtype=np.int64) if groups is None else groups
+    order = np.argsort(groups, kind="stable")
+    sizes = np.bincount(groups, minlength=count)
+    mean, scale = (part[order].astype(np.float64) for part in (mean, scale))
+    precision = scale**-2
+    centre = mean.mean(0)  # differences of large squares lose digits; those about the middle are small
+    away = mean - centre
+    weights = np.concatenate([-0.5 * precision, away * precision], 1).T  # (2D, N)
+    constant = -0.5 * (np.square(away) * precision).sum(1) - np.log(scale * math.sqrt(2 * math.pi)).sum(1)
+    constant -= math.log(len(mean))
+    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+    present = sizes > 0
+    found = np.full((len(z), count), -np.inf)
+    step = max(1, 2**23 // len(mean))
+    for start in range(0, len(z), step):
+        some = z[start : start + step].astype(np.float64) - centre
+        each = np.concatenate([np.square(some), some], 1) @ weights + constant  # (s, N)
+        top = np.maximum.reduceat(
+            each, starts[present], axis=1
+        )  # (s, groups): each sum relative to its largest term
+        each -= np.repeat(top, sizes[present], axis=1)
+        mass = np.add.reduceat(np.exp(each, out=each), starts[present], axis=1)
+        found[start : start + step, present] = np.log(mass) + top
+        progress("densities at points", min(start + step, len(z)), len(z))
+    return found

@@ -9,10 +9,10 @@ import pytest
 import torch
 from scipy.stats import norm
 
-from morphospace.atlas.density import aggregate, at_points, box_of, with_spread
+from morphospace.atlas.density import aggregate, box_of
 from morphospace.atlas.grid import Grid
 from morphospace.distributions import normal
-from morphospace.latents import Latents
+from morphospace.latents import Latents, at_points, with_spread
 from morphospace.types import UsageError
 
 

@@ -11,7 +11,7 @@
 * ``estimates``: the same figures by sampling, for spaces of more dimensions.
 """
 
-from morphospace.atlas.density import aggregate, at_points
+from morphospace.atlas.density import aggregate
 from morphospace.atlas.grid import Grid
 from morphospace.atlas.map import PARTS, Atlas, make_atlas
 from morphospace.atlas.measures import Hole, Holes
@@ -24,6 +24,7 @@ from morphospace.atlas.store import (
     save_atlas,
     save_estimates,
 )
+from morphospace.latents import at_points
 
 __all__ = ["FIELDS", "FILE", "PARTS", "Atlas", "Grid", "Hole", "Holes"]
 __all__ += [

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from morphospace.atlas.density import at_points, with_spread
 from morphospace.atlas.figures import DEFINITIONS, SURE, excess_figure
 from morphospace.atlas.measures import HOLE
 from morphospace.data.images import Images
@@ -18,7 +17,7 @@ from morphospace.distributions import Distribution
 from morphospace.evaluation.classifier import classifier_for
 from morphospace.evaluation.records import Figure
 from morphospace.families import DiagonalNormal, Point
-from morphospace.latents import Latents
+from morphospace.latents import Latents, at_points, with_spread
 from morphospace.seeds import seeded
 from morphospace.space import Space
 from morphospace.training.config import require_same_images

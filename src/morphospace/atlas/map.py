@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.distributions import Independent, Normal
 
 from morphospace.atlas.decoded import decode_points
-from morphospace.atlas.density import aggregate, box_of, with_spread
+from morphospace.atlas.density import aggregate, box_of
 from morphospace.atlas.figures import (
     SURE,
     Densities,
@@ -31,7 +31,7 @@ from morphospace.distributions import Distribution
 from morphospace.evaluation.classifier import Classifier, classifier_for
 from morphospace.evaluation.records import Figure
 from morphospace.families import DiagonalNormal, Point
-from morphospace.latents import Latents
+from morphospace.latents import Latents, with_spread
 from morphospace.space import Space
 from morphospace.training.config import require_same_images
 from morphospace.types import Progress, UnknownName, UsageError, silent

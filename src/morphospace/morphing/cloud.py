@@ -22,7 +22,7 @@ from scipy.sparse.csgraph import dijkstra, minimum_spanning_tree
 from scipy.spatial.distance import cdist
 from torch import Tensor
 
-from morphospace.atlas import at_points
+from morphospace.latents import at_points
 from morphospace.morphing.fields import respaced
 from morphospace.morphing.own import decoded_lengths
 from morphospace.morphing.ways import DOUBT, HOLE, KINDS, POINTS, Decode, great_circle

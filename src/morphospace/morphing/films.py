@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from morphospace.atlas import Atlas, make_atlas, read_atlas
-from morphospace.atlas.density import with_spread
+from morphospace.latents import with_spread
 from morphospace.manifolds import Plane, Sphere
 from morphospace.morphing.chart import Chart
 from morphospace.morphing.cloud import Cloud

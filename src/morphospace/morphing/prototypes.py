@@ -20,8 +20,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import dijkstra
 
-from morphospace.atlas.density import at_points, with_spread
-from morphospace.latents import Latents
+from morphospace.latents import Latents, at_points, with_spread
 from morphospace.manifolds import Manifold, Plane
 from morphospace.morphing.chart import Chart
 from morphospace.morphing.cloud import Cloud, neighbour_graph

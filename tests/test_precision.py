@@ -86,6 +86,15 @@ def test_the_probe_leaves_everything_as_it_was(parts, x):
     assert all(c.dtype == torch.float32 for c in networks(parts.model))
 
 
+def test_what_learns_by_being_called_is_the_same_at_every_step(images, monkeypatch):
+    """A codebook moves with each batch; two steps in one and the same precision must agree to the last digit."""
+    monkeypatch.setitem(precision.DTYPES, "bfloat16", torch.float32)
+    parts = recipes.vq(images.spec, latent=2, size="tiny", codes=8).build(0)
+    found = probe(parts.model, parts.objective, torch.from_numpy(images.train.pixels[:16]).float() / 255)
+    assert found.loss_error == 0
+    assert found.cosine == pytest.approx(1)
+
+
 def test_networks_compute_in_bfloat16_and_what_touches_latents_in_float32(parts, x):
     set_precision(parts.model, "bfloat16")
     seen = {"Precise": set(), "Linear": set(), "Conv2d": set()}

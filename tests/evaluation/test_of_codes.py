@@ -37,6 +37,16 @@ def test_the_use_of_codes_is_counted():
     }
 
 
+def test_codes_of_one_codebook_are_not_those_of_another():
+    """Two codebooks of 8: the first has one code in use, the second four, though all are among 0, 1, 2, 3."""
+    rows = np.arange(16).reshape(8, 2) % 4
+    symbols = np.stack([np.zeros_like(rows), rows], -1).reshape(8, 4)  # place by place, level by level
+    found = {name: figure.value for name, figure in code_figures(symbols, 8, levels=2).items()}
+    assert found["codes_used"] == 5
+    assert found["perplexity"] == pytest.approx(math.sqrt(1 * 4))
+    assert found["places_changing"] == 2
+
+
 def test_codes_are_evaluated_and_reported_as_codes(tmp_path):
     clothes = garments(240, size=16)
     given = {"size": "tiny", "codes": 24, "latent": 2}

@@ -155,24 +155,33 @@ def latent_figures(
     return figures, notes
 
 
-def code_figures(symbols: Int[np.ndarray, "N S"], size: int) -> dict[str, Figure]:
-    """How the codes of a quantised space are used, from the rows of N images; ``size`` is K.
+def code_figures(symbols: Int[np.ndarray, "N S"], size: int, levels: int = 1) -> dict[str, Figure]:
+    """How the codes of a quantised space are used, from the rows of N images.
 
-    Codes are counted over all places together, those of residual levels too.
+    Args:
+        symbols: of each image; position s is of codebook s modulo L.
+        size: K, codes in a codebook.
+        levels: L, codebooks; the codes of one are not those of another.
     """
     count, length = symbols.shape
-    shares = np.bincount(symbols.ravel(), minlength=size) / symbols.size
-    entropy = -float((shares[shares > 0] * np.log(shares[shares > 0])).sum())
+    used, entropies = 0, []
+    for level in range(levels):
+        of_level = symbols[:, level::levels]
+        shares = np.bincount(of_level.ravel(), minlength=size) / of_level.size
+        shares = shares[shares > 0]
+        used += len(shares)
+        entropies.append(-float((shares * np.log(shares)).sum()))
     changing = int((symbols != symbols[0]).any(0).sum())
     different = len(np.unique(symbols, axis=0))
+    mean = "" if levels == 1 else f", the geometric mean over {levels} codebooks"
     return {
         "perplexity": Figure(
-            math.exp(entropy),
-            f"e to the entropy of the codes' shares, at most the {size} that there are",
+            math.exp(sum(entropies) / levels),
+            f"e to the entropy of the codes' shares, at most the {size} that there are{mean}",
             images=count,
         ),
         "codes_used": Figure(
-            int((shares > 0).sum()), f"codes of {size} that some place of some image has", images=count
+            used, f"codes of {size * levels} that some place of some image has", images=count
         ),
         "places_changing": Figure(
             changing, f"places of {length} whose code is not the same for all images", images=count

@@ -31,6 +31,7 @@ from morphospace.evaluation.samples import (
     memorisation_figures,
     sample_figures,
 )
+from morphospace.families import Codebooks
 from morphospace.space import Space
 from morphospace.training.feed import to_unit, without
 from morphospace.types import Progress, UsageError
@@ -212,8 +213,9 @@ def _latents(subject: Subject) -> Measured:
         )
     if isinstance(alphabet := model.encoder.family, Alphabet):
         z = torch.from_numpy(subject.space.known_latents().mean[subject.rows]).to(subject.device)
+        levels = alphabet.levels if isinstance(alphabet, Codebooks) else 1
         return Measured(
-            code_figures(alphabet.symbols(z).cpu().numpy(), alphabet.size),
+            code_figures(alphabet.symbols(z).cpu().numpy(), alphabet.size, levels),
             ["The space is of codes: which are used is told in place of dimensions."],
         )
     some = slice(None, None, max(1, -(-len(subject.x) // MOST_PAIRED)))

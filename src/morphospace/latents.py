@@ -123,7 +123,7 @@ class Latents:
         train = self.train if (self.splits == 0).any() else self
         if train.labels is not None:
             present = [c for c in range(len(self.classes)) if (train.labels == c).any()]
-            points = np.stack([train.mean[train.labels == c].mean(0) for c in present])
+            points = np.stack([train.mean[train.labels == c].mean(0, dtype=np.float64) for c in present])
             return Prototypes(
                 tuple(self.classes[c] for c in present), points.astype(np.float32), clusters=False
             )

@@ -12,6 +12,7 @@ from morphospace.manifolds import Ball, Plane, Sphere
 from morphospace.morphing import ground_of, intrinsic_mean
 from morphospace.morphing.fields import Field
 from morphospace.morphing.graph import GridGraph
+from morphospace.morphing.places import MOST_AVERAGED
 from morphospace.morphing.prototypes import (
     density_mode,
     geodesic_mean_on_grid,
@@ -81,6 +82,15 @@ def test_an_intrinsic_mean_is_where_the_steps_to_all_points_cancel(manifold):
     apart = manifold.distance(mean, torch.from_numpy(points)).square().sum()
     for other in points[:10]:
         assert manifold.distance(torch.from_numpy(other), torch.from_numpy(points)).square().sum() > apart
+
+
+def test_the_mean_of_a_plane_is_of_all_points_however_many():
+    rng = np.random.default_rng(8)
+    points = rng.normal(0, 1, (MOST_AVERAGED + 777, 2)).astype(np.float32)
+    weights = rng.uniform(0, 1, len(points))
+    np.testing.assert_allclose(intrinsic_mean(Plane(), points), points.mean(0, dtype=np.float64), atol=1e-7)
+    expected = (weights[:, None] * points).sum(0) / weights.sum()
+    np.testing.assert_allclose(intrinsic_mean(Plane(), points, weights), expected, atol=1e-7)
 
 
 def test_prototypes_of_a_class_tell_how_dense_the_data_are(space):

@@ -21,7 +21,7 @@ from morphospace.morphing.cloud import Cloud
 from morphospace.morphing.fields import respaced
 from morphospace.morphing.own import Own
 from morphospace.morphing.places import Place, class_weights, locate, manifold_of, nearest_classes
-from morphospace.morphing.ways import POINTS, Ground, Scores, Way, best, scored
+from morphospace.morphing.ways import KINDS, POINTS, Ground, Scores, Way, best, scored
 from morphospace.space import Space
 from morphospace.types import UsageError
 
@@ -156,8 +156,6 @@ def _told(space: Space, a: Place, b: Place, steps: int, path: str, even: str) ->
 
 def compare(ground: Ground, a: Place, b: Place) -> tuple[dict[str, Way], dict[str, str]]:
     """The ways of every kind between two places, and the reasons of those that there are not."""
-    from morphospace.morphing.ways import KINDS
-
     found, refused = {}, {}
     for kind in KINDS:
         try:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from morphospace.morphing.places import Place, locate
-from morphospace.morphing.ways import Ground, Way, best, scored
+from morphospace.morphing.ways import KINDS, Ground, Way, best, scored
 from morphospace.space import Space
 from morphospace.types import Progress, UsageError, silent
 
@@ -102,8 +102,6 @@ def all_pairs(space: Space, ground: Ground, progress: Progress = silent) -> Matr
     found: dict[str, list[Way]] = {}
     refused: dict[str, str] = {}
     seconds: dict[str, float] = {}
-    from morphospace.morphing.ways import KINDS
-
     for done, kind in enumerate(KINDS):
         progress(f"{kind} paths between {len(couples)} pairs", done, len(KINDS))
         begun = time.perf_counter()

@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 MOST_AVERAGED = 4_000
-"""Points that an intrinsic mean is taken of, at most, evenly spaced ones."""
+"""Points that the intrinsic mean of a sphere or ball is taken of, at most, evenly spaced ones."""
 ROUNDS = 100
 
 
@@ -113,12 +113,12 @@ def intrinsic_mean(
 
     Found by steps to the mean of the logarithms, from the point that is nearest to the mean of coordinates.
     """
+    if isinstance(manifold, Plane):
+        return np.asarray(np.average(np.asarray(points, np.float64), 0, weights), dtype=np.float32)
     every = np.unique(np.linspace(0, len(points) - 1, min(len(points), MOST_AVERAGED)).round().astype(int))
     y = torch.from_numpy(np.asarray(points, dtype=np.float64)[every])
     w = torch.ones(len(y), dtype=y.dtype) if weights is None else torch.from_numpy(np.array(weights)[every])
     w = (w / w.sum())[:, None]
-    if isinstance(manifold, Plane):
-        return np.asarray((w * y).sum(0).numpy(), dtype=np.float32)
     x = y[((w * y).sum(0) - y).square().sum(1).argmin()]
     for _ in range(ROUNDS):
         step = (w * manifold.log(x, y)).sum(0)

@@ -23,6 +23,7 @@ import torch
 from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 
+from morphospace.atlas.measures import HOLE
 from morphospace.manifolds import Sphere
 from morphospace.types import UnknownName, UsageError
 
@@ -33,8 +34,6 @@ POINTS = 129
 """Of every way; shares of a way are shares of these."""
 FRAMES = 33
 """Every fourth of the points is decoded, to see how even the steps between pictures are."""
-HOLE = 0.1
-"""A point lies in a hole where q(z) < 0.1·p(z)."""
 DOUBT = 0.02
 """ε: what length costs `recognisable` where the classifier is certain, so that it takes no detours for nothing."""
 AS_RECOGNISABLE = 0.05

@@ -265,6 +265,25 @@ def test_codes_that_are_averaged_go_to_the_mean_of_what_chose_them():
     torch.testing.assert_close(family.use.sum(), torch.tensor(1.0, dtype=F64))
 
 
+def test_each_step_of_the_running_means_is_that_of_the_paper():
+    """N ← γN + (1 − γ)n, m ← γm + (1 − γ)Σz, e = m / N with γ = 0.99 (appendix A.1), batch after batch."""
+    family = books(codes=3).train()
+    family.sums.copy_(family.codebook / 3)
+    e, n = family.codebook[0].clone(), torch.full((3,), 1 / 3, dtype=F64)
+    m = e / 3
+    family.use.fill_(1 / 3)
+    for _ in range(4):
+        h = torch.randn(5, 6, dtype=F64)
+        z = h.reshape(-1, 2)
+        own = torch.nn.functional.one_hot(torch.cdist(z, e).argmin(1), 3).double()
+        n = 0.99 * n + 0.01 * own.mean(0)
+        m = 0.99 * m + 0.01 * own.T @ z / len(z)
+        e = m / n[:, None]
+        family(h)
+        torch.testing.assert_close(family.use[0], n, rtol=0, atol=1e-12)
+        torch.testing.assert_close(family.codebook[0], e, rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize("averaged", [True, False])
 def test_what_is_learned_does_not_depend_on_the_batch_size(averaged):
     one, two = (books(2, averaged=averaged) for _ in range(2))

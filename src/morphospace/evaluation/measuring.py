@@ -211,11 +211,12 @@ def _latents(subject: Subject) -> Measured:
         return Measured(
             {"active_units": units}, ["The encoder gives points: there is no rate and no information."]
         )
-    if isinstance(alphabet := model.encoder.family, Alphabet):
+    family = model.encoder.family
+    levels = family.levels if isinstance(family, Codebooks) else 1
+    if isinstance(family, Alphabet):
         z = torch.from_numpy(subject.space.known_latents().mean[subject.rows]).to(subject.device)
-        levels = alphabet.levels if isinstance(alphabet, Codebooks) else 1
         return Measured(
-            code_figures(alphabet.symbols(z).cpu().numpy(), alphabet.size, levels),
+            code_figures(family.symbols(z).cpu().numpy(), family.size, levels),
             ["The space is of codes: which are used is told in place of dimensions."],
         )
     some = slice(None, None, max(1, -(-len(subject.x) // MOST_PAIRED)))

@@ -17,7 +17,7 @@ from torch.distributions import MultivariateNormal
 import morphospace as ms
 from fixtures.small import Linear, make_images, unit
 from morphospace import recipes
-from morphospace.distributions import Masked, image_bernoulli, image_normal
+from morphospace.distributions import Masked, OptimalNormal, image_bernoulli, image_normal
 from morphospace.distributions.pixels import ContinuousBernoulli, LevelCategorical
 from morphospace.evaluation import evaluate
 from morphospace.evaluation.quadrature import exact_log_likelihood
@@ -110,6 +110,21 @@ def test_the_law_of_what_is_known_sums_over_it_alone(law):
         torch.testing.assert_close(found[i], torch.stack(alone)[seen[i].flatten()].sum())
     nothing = Masked(whole).log_prob(torch.full_like(x, torch.nan))
     assert torch.equal(nothing, torch.zeros(4, dtype=torch.float64))
+
+
+def test_the_best_sigma_is_that_of_what_is_known():
+    """As if the pixels that are missing were none of the image's: the density, its σ and the decoder's gradient."""
+    h, x = normal(4, 2, 3, 5).requires_grad_(), torch.rand(4, 2, 3, 5, dtype=torch.float64)
+    seen, noted = normal(4, 2, 3, 5, seed=5) > 0, []
+    found = Masked(OptimalNormal(h, torch.ones(()), noted.append)).log_prob(x.masked_fill(~seen, torch.nan))
+    alone = OptimalNormal(h[seen].reshape(1, 1, -1), torch.ones(()), noted.append)
+    known = alone.log_prob(x[seen].reshape(1, 1, -1))
+    torch.testing.assert_close(found.sum(), known)
+    torch.testing.assert_close(noted[0], noted[1])
+    (a,), (b,) = (torch.autograd.grad(value.sum(), h) for value in (found, known))
+    torch.testing.assert_close(a, b)
+    whole = OptimalNormal(h, torch.ones(()), noted.append)
+    torch.testing.assert_close(Masked(whole).log_prob(x), whole.log_prob(x))
 
 
 def test_what_is_missing_has_no_gradient_and_no_nan():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -140,24 +141,97 @@ def test_a_recipe_that_needs_zuko_says_so(monkeypatch):
 # ---------------------------------------------------------------- with images
 
 
-def binary_images() -> Images:
-    images = make_images(40)
-    return Images(
-        pixels=np.where(images.pixels > 127, np.uint8(255), np.uint8(0)), splits=images.splits, labels=images.labels,
-        classes=images.classes, source=images.source, policy=images.policy,
-    )  # fmt: skip
+def images_of(channels: int, *, binary: bool) -> Images:
+    images = make_images(40, (channels, 8, 8))
+    return (
+        replace(images, pixels=np.where(images.pixels > 127, 255, 0).astype(np.uint8)) if binary else images
+    )
 
 
-@pytest.mark.parametrize("name", ["gaussian", "sigma-vae", "continuous-bernoulli", "laplace"])
-def test_densities_refuse_to_be_trained_on_black_and_white(name):
-    with pytest.raises(UsageError, match=r"binary.*'vae'"):
-        fit(recipes.get(name, SPEC, {"size": "tiny"}), binary_images(), steps=1)
+UNLIMITED = [
+    ("gaussian", {"learned": True}),
+    ("laplace", {}),
+    ("sigma-vae", {}),
+    ("pixel-sigma", {"dequantise": False}),
+    ("continuous-bernoulli", {}),
+]
+"""Recipes whose densities could be raised without end on binary images."""
+LIMITED = [
+    ("binarised", {}),
+    ("logistic-mixture", {}),
+    ("categorical-pixels", {}),
+    ("gaussian", {}),
+    ("laplace", {"learned": False}),
+    ("sigma-vae", {"dequantise": True}),
+    ("pixel-sigma", {}),
+    ("ae", {}),
+]
 
 
-@pytest.mark.parametrize("name", ["vae", "binarised", "logistic-mixture"])
-def test_laws_of_levels_take_black_and_white(name):
-    space = fit(recipes.get(name, SPEC, {"size": "tiny"}), binary_images(), steps=1)
-    assert math.isfinite(space.results["test"]["neg_elbo"])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("binary", [False, True], ids=["8-bit", "binary"])
+@pytest.mark.parametrize(("name", "given"), UNLIMITED + LIMITED, ids=str)
+def test_each_law_of_pixels_is_trained_on_the_images_that_it_takes(name, given, binary, channels):
+    images = images_of(channels, binary=binary)
+    recipe = recipes.get(name, images.spec, {"size": "tiny", **given})
+    if binary and (name, given) in UNLIMITED:
+        with pytest.raises(UsageError, match=r"are binary.*density.*'binarised'"):
+            fit(recipe, images, steps=1)
+    else:
+        assert math.isfinite(fit(recipe, images, steps=1).results["test"]["neg_elbo"])
+
+
+OPEN = [
+    "vae",
+    "iwae",
+    "beta-tc",
+    "aae",
+    "vamp",
+    "joint",
+    "full-posterior",
+    "cvae",
+    "m2",
+    "ladder",
+    "vq",
+    "fsq",
+]
+"""Recipes of every theme that say nothing of pixels."""
+
+
+@pytest.mark.parametrize("name", OPEN)
+def test_where_a_recipe_says_nothing_of_pixels_they_follow_the_kind_of_images(name):
+    grey, colour = (
+        recipes.get(name, ImageSpec(c, 8, 8), {"size": "tiny"}).met(make_images(9, (c, 8, 8))).build()
+        for c in (1, 3)
+    )
+    assert type(grey.model.decoder.family) is families.Bernoulli
+    assert type(colour.model.decoder.family) is families.OptimalGaussian
+    assert colour.model.decoder.family.squash
+
+
+def test_pixels_of_incomplete_images_follow_their_kind_too():
+    for channels, kind in ((1, families.Bernoulli), (3, families.OptimalGaussian)):
+        parts = recipes.missing_pixels(ImageSpec(channels, 8, 8), size="tiny").build()
+        assert type(parts.model.decoder.family.whole) is kind
+
+
+def test_the_vae_of_colour_images_is_the_sigma_vae():
+    colour = images_of(3, binary=False)
+    one, other = (
+        fit(recipes.get(name, colour.spec, {"size": "tiny", **given}), colour, steps=5)
+        for name, given in (("vae", {}), ("sigma-vae", {}))
+    )
+    assert one.results["test"] == other.results["test"]
+    assert recipes.vae(SPEC).build().model.encoder.network.corrupted == 0.5
+
+
+def test_colour_images_of_black_and_white_are_refused_by_the_usual_pixels_with_the_way_out():
+    images = images_of(3, binary=True)
+    with pytest.raises(UsageError, match=r"are binary.*'binarised'"):
+        fit(recipes.vae(images.spec, size="tiny"), images, steps=1)
+    assert math.isfinite(
+        fit(recipes.vae(SPEC, size="tiny"), images_of(1, binary=True), steps=1).results["test"]["neg_elbo"]
+    )
 
 
 def test_pseudo_inputs_begin_as_training_images_and_are_kept_with_the_space(tmp_path):

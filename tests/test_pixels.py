@@ -270,8 +270,33 @@ def test_a_density_refuses_images_of_black_and_white(name):
     if family.support in ("binary", "levels"):
         family.require(binary)
     else:
-        with pytest.raises(UsageError, match=r"binary.*Bernoulli"):
+        with pytest.raises(UsageError, match=r"binary.*binarised"):
             family.require(binary)
+
+
+@pytest.mark.parametrize("name", ["Gaussian", "Laplace"])
+def test_a_density_of_one_width_has_a_limit_on_black_and_white(name):
+    """Its height at the mean, and no more, whatever the decoder learns."""
+    binary = unit(make_images(4)).round()
+    fixed = getattr(families, name)(0.1, learned=False)
+    fixed.require(binary)
+    assert torch.equal(fixed(binary).log_prob(binary), fixed(0 * binary).log_prob(0 * binary))
+
+
+@pytest.mark.parametrize("name", ["Gaussian", "Laplace", "OptimalGaussian", "PixelGaussian"])
+def test_noise_of_a_level_gives_black_and_white_a_limit(name):
+    """The mean log-density of a law over a bin of width 1/256 is log 256 at most (Theis et al. 2016, eq. 5)."""
+    family = getattr(families, name)(dequantise=True).double().eval()
+    family.require(unit(make_images(4)).round())
+    u = (torch.arange(1000, dtype=F64) + 0.5).reshape(-1, 1, 1, 1) / 1000 / 256
+    for log_sigma in (-9.0, -6.5, -6.0, -5.0, -3.0):
+        h = torch.full((1, family.factor, 1, 1), log_sigma, dtype=F64)
+        h[:, :1] = 0.5 / 256
+        if hasattr(family, "log_sigma"):
+            family.log_sigma.data.fill_(log_sigma)
+        if hasattr(family, "variance"):
+            family.variance.fill_(math.exp(2 * log_sigma))
+        assert family(h).log_prob(u).mean() < math.log(256)
 
 
 def test_binarised_images_are_binary_with_their_grey_values_as_probabilities():

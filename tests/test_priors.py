@@ -149,7 +149,7 @@ def test_it_refuses_an_encoder_whose_posteriors_are_not_normal():
 
 def test_a_density_is_not_shown_binary_images():
     model = VAE(encoder(), Conditional(Linear((2,), SPEC.shape), Gaussian()), StandardNormal(2))
-    with pytest.raises(UsageError, match="black or white"):
+    with pytest.raises(UsageError, match="are binary"):
         model.begin(lambda n: unit(make_images(9)).round())
 
 

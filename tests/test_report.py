@@ -330,6 +330,23 @@ def test_card_words_are_plain_markdown():
     assert card.plain("<b>|a|*b*\n`c`") == r"\<b\>\|a\|\*b\* \`c\`"
 
 
+def test_the_card_says_what_law_the_pixels_have(space):
+    assert "Bernoulli" in card.card_text(space)
+    images = images_of(20, (3, 8, 8))
+    kinds = {
+        "vae": "normal or Laplace",
+        "continuous-bernoulli": "on [0, 1]",
+        "logistic-mixture": "256 levels",
+    }
+    for name, words in kinds.items():
+        told = card.card_text(fit(recipes.get(name, images.spec, {"size": "tiny"}), images, steps=1))
+        assert words in told
+        assert "Bernoulli" not in told
+        assert told.count("−ELBO") > 2
+    unlike = card.card_text(fit(recipes.vae_gan(images.spec, size="tiny"), images, steps=1))
+    assert "Pixels" not in unlike
+
+
 # ---------------------------------------------------------------- models without a likelihood
 
 

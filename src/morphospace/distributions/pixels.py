@@ -128,9 +128,19 @@ class OptimalNormal(Law):
 
     def log_prob(self, value: Tensor) -> Tensor:
         square = (value - self.loc).square()
-        variance = square.mean().clamp_min(LEAST_VARIANCE)
+        return self._each(square, square.mean()).sum((-3, -2, -1))
+
+    def log_prob_of_each(self, value: Tensor) -> Tensor:
+        """That of each pixel, (*batch, C, H, W). Those that are nan count for nothing, in σ neither."""
+        missing = value.isnan()
+        square = torch.where(missing, 0.0, value - self.loc).square()
+        known = (~missing).expand_as(square).sum().clamp_min(1)
+        return self._each(square, square.sum() / known).masked_fill(missing, 0.0)
+
+    def _each(self, square: Tensor, mean_square: Tensor) -> Tensor:
+        variance = mean_square.clamp_min(LEAST_VARIANCE)
         self._note(variance.detach())
-        return -0.5 * (square / variance + (2 * math.pi * variance).log()).sum((-3, -2, -1))
+        return -0.5 * (square / variance + (2 * math.pi * variance).log())
 
 
 LEAST_VARIANCE = 1e-8
@@ -268,7 +278,7 @@ def log_prob_of_each(px: Distribution, x: Float[Tensor, "*batch C H W"]) -> Floa
     if isinstance(px, Independent) and px.reinterpreted_batch_ndims == 3:
         each: Tensor = px.base_dist.log_prob(x)
         return each
-    if isinstance(px, ContinuousBernoulli):
+    if isinstance(px, ContinuousBernoulli | OptimalNormal):
         return px.log_prob_of_each(x)
     raise UsageError(
         f"{type(px).__name__} does not take an image's pixels one by one, so none of them can be left out; use a "
@@ -297,5 +307,7 @@ class Masked(Law):
 
     def log_prob(self, value: Tensor) -> Tensor:
         missing = value.isnan()
-        each = log_prob_of_each(self.whole, value.masked_fill(missing, 0.0))
+        # One σ for the batch must not be told of what is filled in.
+        known = value if isinstance(self.whole, OptimalNormal) else value.masked_fill(missing, 0.0)
+        each = log_prob_of_each(self.whole, known)
         return each.masked_fill(missing, 0.0).sum((-3, -2, -1))

@@ -189,11 +189,13 @@ def measure_likelihood(
     elif kind == "cross-entropy":
         floor = _grey_entropy(x)
         figures["floor"] = mean_over_images(
-            floor, "entropy of the greys as Bernoulli probabilities: no Bernoulli model gets below it", "nats"
+            floor,
+            "entropy of pixel values as Bernoulli probabilities: no Bernoulli model gets below it",
+            "nats",
         )
         notes.append(
-            "The images are grey and the likelihood is Bernoulli, so −log p(x) is a mean over binary images drawn with "
-            "these greys and no density of the grey ones; bits per dimension are therefore not given."
+            "The images are not binary but the likelihood is Bernoulli: −log p(x) is a mean over binary images drawn "
+            "with their values, and no density; bits per dimension are therefore not given."
         )
     else:
         notes.append("The likelihood is a density, not a probability: bits per dimension are not given.")

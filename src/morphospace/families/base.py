@@ -43,19 +43,21 @@ class Likelihood(Family):
     Attributes:
         support: the pixel values over which ``log_prob`` sums or integrates to one: "binary" {0, 1}, "levels"
             {0, 1/255, …, 1}, "unit" the interval [0, 1], or "real" the line. Only "levels" gives bits per dimension of
-            8-bit images.
-        takes: the kinds of images that it can be asked about: "binary", of black and white alone, and "grey", all
-            others (colours too). A density has no upper limit on binary images: it would grow without end as σ shrinks.
+            8-bit images. The last two are densities.
         missing: whether pixels may be missing, which are nan then.
     """
 
     support: Literal["binary", "levels", "unit", "real"] = "real"
-    takes: tuple[Literal["binary", "grey"], ...] = ("binary", "grey")
     missing: bool = False
 
     def data(self, x: Tensor) -> Tensor:
         """What the model sees in place of images ``x``: themselves, or with noise by torch's current generator."""
         return x
+
+    @property
+    def unlimited(self) -> bool:
+        """Whether training could raise ``log_prob`` of binary images without end: of a density whose width learns."""
+        return self.support in ("unit", "real")
 
     def require(self, x: Tensor) -> None:
         """Refuse images that this law is not of; ``x`` is a sample of those to be learned from.
@@ -63,11 +65,12 @@ class Likelihood(Family):
         Raises:
             UsageError: with the recipes that suit them.
         """
-        kind: Literal["binary", "grey"] = "binary" if bool(((x == 0) | (x == 1)).all()) else "grey"
-        if kind not in self.takes:
+        binary = bool(((x == 0) | (x == 1)).all())
+        if binary and self.unlimited:
             raise UsageError(
-                f"these images are {kind}: every pixel is black or white. {type(self).__name__} is a density, which "
-                "grows without limit on them and measures nothing; use a recipe with Bernoulli pixels, such as 'vae'"
+                f"these images are binary: every value is 0 or 255. {type(self).__name__} is a density, which grows "
+                "without limit on them and measures nothing; use a recipe of binary pixels, 'binarised', or of levels, "
+                "'logistic-mixture'"
             )
 
 

@@ -1,10 +1,17 @@
 """Likelihoods: a decoder's parameters -> p(x given z), and what is done to the images so that it is their law.
 
-`Bernoulli`                                                             of binary images
-`ContinuousBernoulli`                                                   of [0, 1]
-`Gaussian`, `OptimalGaussian`, `PixelGaussian`, `Laplace`               of the line
-`LogisticMixture`, `LevelCategorical`                                   of the 256 levels of an 8-bit pixel
-`Masked`                                                                of those pixels that were observed
+Which images each is a law of, and which it may be asked about, in grey or in colour:
+
+| family | law of | binary images | 8-bit images |
+|---|---|---|---|
+| `Bernoulli` | binary images | log p(x) | the mean over binary images drawn with these values: a cross-entropy |
+| `ContinuousBernoulli` | [0, 1] | refused | a density |
+| `Gaussian`, `Laplace` | the line | refused if σ is learned and they are not dequantised | a density |
+| `OptimalGaussian`, `PixelGaussian` | the line | refused if they are not dequantised | a density |
+| `LogisticMixture`, `LevelCategorical` | the 256 levels of an 8-bit pixel | log p(x) | log p(x) |
+| `Masked` | the pixels that were observed | as that of all pixels | as that of all pixels |
+
+Where a recipe leaves it open, `morphospace.recipes.common.usual_likelihood` chooses by the images' channels.
 """
 
 from __future__ import annotations
@@ -48,7 +55,6 @@ class Bernoulli(Likelihood):
     """
 
     support = "binary"
-    takes = ("binary", "grey")
 
     def __init__(self, *, binarise: bool = False) -> None:
         super().__init__()
@@ -65,7 +71,6 @@ class ContinuousBernoulli(Likelihood):
     """(…, C, H, W) logits -> a density on [0, 1] for each pixel, the Bernoulli's with its constant."""
 
     support = "unit"
-    takes = ("grey",)
 
     def forward(self, h: Float[Tensor, "*batch C H W"]) -> Distribution:
         return d.ContinuousBernoulli(full(h))
@@ -82,11 +87,14 @@ class _Real(Likelihood):
     """
 
     support = "real"
-    takes = ("grey",)
 
     def __init__(self, *, squash: bool = False, dequantise: bool = False) -> None:
         super().__init__()
         self.squash, self.dequantise = squash, dequantise
+
+    @property
+    def unlimited(self) -> bool:
+        return not self.dequantise
 
     def data(self, x: Float[Tensor, "*batch C H W"]) -> Float[Tensor, "*batch C H W"]:
         return (255 * x + torch.rand_like(x)) / 256 if self.dequantise else x
@@ -112,6 +120,11 @@ class Gaussian(_Real):
     ) -> None:
         super().__init__(squash=squash, dequantise=dequantise)
         self.log_sigma = nn.Parameter(torch.tensor(math.log(sigma)), requires_grad=learned)
+        self.learned = learned
+
+    @property
+    def unlimited(self) -> bool:
+        return self.learned and super().unlimited
 
     def forward(self, h: Float[Tensor, "*batch C H W"]) -> Distribution:
         return d.image_normal(self.centre(h), self.log_sigma.exp())
@@ -178,7 +191,6 @@ class LogisticMixture(Likelihood):
     """
 
     support = "levels"
-    takes = ("binary", "grey")
     bounds = -7.0, 3.0  # of the log-scale, the lower as in the paper's code, whose pixels are twice as wide
 
     def __init__(self, channels: int, components: int = 5) -> None:
@@ -205,7 +217,6 @@ class LevelCategorical(Likelihood):
     """(…, 256·C, H, W) logits -> a probability for every level of every pixel."""
 
     support = "levels"
-    takes = ("binary", "grey")
     factor = 256
 
     def forward(self, h: Float[Tensor, "*batch P H W"]) -> Distribution:
@@ -224,7 +235,7 @@ class Masked(Likelihood):
     def __init__(self, whole: Likelihood) -> None:
         super().__init__()
         self.whole = whole
-        self.factor, self.support, self.takes = whole.factor, whole.support, whole.takes
+        self.factor, self.support = whole.factor, whole.support
         self.normalised = whole.normalised
 
     def data(self, x: Float[Tensor, "*batch C H W"]) -> Float[Tensor, "*batch C H W"]:

@@ -10,7 +10,7 @@ from morphospace.priors import StandardNormal
 from morphospace.recipes.common import conv_parts, part_of_run, positive
 from morphospace.recipes.registry import Parts, recipe
 from morphospace.settings import Settings
-from morphospace.types import ImageSpec
+from morphospace.types import ImageSpec, UsageError
 
 __all__ = ["beta_vae", "reference", "vae"]
 
@@ -22,8 +22,10 @@ CORRUPTED = 0.5
 def vae(spec: ImageSpec, latent: int = 2, size: str = "small", corrupted: float = CORRUPTED) -> Parts:
     """The variational autoencoder.
 
-    Maximises the ELBO, E log p(x given z) − KL(q(z given x) ‖ p(z)), with a diagonal normal posterior, a standard
-    normal prior and Bernoulli pixels. Begin here: every other method is measured against it.
+    Maximises the ELBO, E log p(x given z) − KL(q(z given x) ‖ p(z)), with a diagonal normal posterior and a standard
+    normal prior. Pixels are Bernoulli in grey images, and in colour ones normal with the σ that is best for them, as in
+    `sigma-vae`: so they are in every recipe that says nothing of pixels. Begin here: every other method is measured
+    against it.
 
     Cost: one pass of a small convolutional network. Known problem: with many latent dimensions some carry nothing.
 
@@ -32,7 +34,8 @@ def vae(spec: ImageSpec, latent: int = 2, size: str = "small", corrupted: float 
         latent: dimensions of the space.
         size: tiny, small, medium or large; sets width, depth and learning rate together.
         corrupted: the part of the images that the encoder sees as binary draws of themselves while it is trained, so
-            that it finds better posteriors for images it has not seen; nought for the plain VAE.
+            that it finds better posteriors for images it has not seen; nought for the plain VAE. Of grey images alone:
+            colours are no probabilities of black and white, and are always seen as they are.
 
     References:
         Kingma & Welling (2014), Auto-Encoding Variational Bayes, arXiv:1312.6114.
@@ -116,5 +119,7 @@ def beta_parts(
     """What `vae` and `beta_vae` share: a weighted rate."""
     positive(beta=beta)
     part_of_run(warmup=warmup)
+    if not 0 <= corrupted <= 1:
+        raise UsageError(f"corrupted is {corrupted}; expected a part of the images, from 0 to 1")
     objective = Objective(distortion=1, rate=Ramp(0, beta, until=warmup) if warmup > 0 else beta)
-    return conv_parts(spec, latent, size, objective, corrupted=corrupted)
+    return conv_parts(spec, latent, size, objective, corrupted=corrupted if spec.channels == 1 else 0.0)

@@ -7,7 +7,15 @@ from typing import Any
 
 from torch import nn
 
-from morphospace.families import Bernoulli, DiagonalNormal, Family, Gaussian, Point
+from morphospace.families import (
+    Bernoulli,
+    DiagonalNormal,
+    Family,
+    Gaussian,
+    Likelihood,
+    OptimalGaussian,
+    Point,
+)
 from morphospace.model import VAE, Conditional
 from morphospace.networks import ConvDecoder, ConvEncoder
 from morphospace.networks import size as dial
@@ -17,7 +25,7 @@ from morphospace.recipes.registry import Parts
 from morphospace.settings import Settings
 from morphospace.types import ImageSpec, UsageError
 
-__all__ = ["CRITIC_LR", "conv_parts", "part_of_run", "positive", "squared_error"]
+__all__ = ["CRITIC_LR", "conv_parts", "part_of_run", "positive", "squared_error", "usual_likelihood"]
 
 CRITIC_LR = 1e-3
 """The highest learning rate beside a critic, which is taught at the model's own: that of the configuration for MNIST
@@ -39,16 +47,14 @@ def conv_parts(
     corrupted: float = 0.0,
     **settings: Any,
 ) -> Parts:
-    """The conv networks of one ``size`` with an objective; `DiagonalNormal`, `Bernoulli` and `StandardNormal` unless
-    other parts are given, such as a ``stem`` of the decoder; ``settings`` beside the learning rates of the size. The
-    networks are told of so many classes, and ``corrupted`` is the encoder's.
+    """The conv networks of one ``size`` with an objective; `DiagonalNormal`, `usual_likelihood` and `StandardNormal`
+    unless other parts are given, such as a ``stem`` of the decoder; ``settings`` beside the learning rates of the size.
+    The networks are told of so many classes, and ``corrupted`` is the encoder's.
     """
     positive(latent=latent)
-    if not 0 <= corrupted <= 1:
-        raise UsageError(f"corrupted is {corrupted}; expected a part of the images, from 0 to 1")
     width = dial(size)
     posterior = DiagonalNormal() if posterior is None else posterior
-    likelihood = Bernoulli() if likelihood is None else likelihood
+    likelihood = usual_likelihood(spec) if likelihood is None else likelihood
     return Parts(
         model=VAE(
             encoder=Conditional(
@@ -62,6 +68,16 @@ def conv_parts(
         objective=objective,
         settings=Settings(**{"lr": width.lr, "matrix_lr": width.matrix_lr, **settings}),
     )
+
+
+def usual_likelihood(spec: ImageSpec) -> Likelihood:
+    """What pixels are where a recipe leaves it open: Bernoulli for grey images, and for colour normal with the best σ.
+
+    Grey values may be taken for probabilities of black and white, which small grey images nearly are; colours of
+    photographs are no such thing. There the σ-VAE's pixels weigh distortion against rate without a weight to search for
+    (Rybkin et al. 2021, arXiv:2006.13202).
+    """
+    return Bernoulli() if spec.channels == 1 else OptimalGaussian(squash=True)
 
 
 def squared_error() -> dict[str, Any]:

@@ -109,8 +109,8 @@ def gaussian(
 def sigma_vae(spec: ImageSpec, latent: int = 2, size: str = "small", dequantise: bool = False) -> Parts:
     """The σ-VAE: normal pixels with the σ that is best for each batch, which is the root of its mean squared error.
 
-    Distortion and rate are balanced without a weight to search for. Begin here for colour photographs. A running mean
-    of σ² serves once training is over.
+    Distortion and rate are balanced without a weight to search for. Recipes that say nothing of pixels take these for
+    colour images. A running mean of σ² serves once training is over.
 
     Cost: as `vae`.
 

@@ -112,7 +112,7 @@ def aae(spec: ImageSpec, latent: int = 2, size: str = "small", weight: float = 1
     """The adversarial autoencoder: a critic tells codes from the prior, and the encoder learns to make it err.
 
     The posterior keeps its noise here, as one of the paper's three encoders does; nothing but the critic holds it to
-    the prior. Bernoulli pixels, as in `vae`.
+    the prior. Pixels are as in `vae`.
 
     Cost: that of `vae`, and a small critic. Known problem: it is a game, and may not settle; look at the critic's
     belief in the metrics, which is ln 2 where it cannot tell.

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from morphospace.families import Bernoulli, Masked
+from morphospace.families import Masked
 from morphospace.model import VAE, Conditional
 from morphospace.networks import NoughtForMissing
 from morphospace.objective import Objective
-from morphospace.recipes.common import conv_parts, positive
+from morphospace.recipes.common import conv_parts, positive, usual_likelihood
 from morphospace.recipes.registry import Parts, recipe
 from morphospace.terms import ImportanceBound
 from morphospace.types import ImageSpec, UsageError
@@ -46,7 +46,7 @@ def missing_pixels(
     if not 0 <= hide < 1:
         raise UsageError(f"hide is {hide}; expected a part of the pixels, from 0 to below 1")
     bound = Objective(distortion=1, rate=1) if draws == 1 else Objective((1, ImportanceBound(draws)))
-    parts = conv_parts(spec, latent, size, bound, likelihood=Masked(Bernoulli()))
+    parts = conv_parts(spec, latent, size, bound, likelihood=Masked(usual_likelihood(spec)))
     plain = parts.model.encoder
     encoder = Conditional(NoughtForMissing(plain.network), plain.family)
     model = VAE(encoder, parts.model.decoder, parts.model.prior)

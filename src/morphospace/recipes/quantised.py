@@ -6,12 +6,12 @@ import math
 from typing import Any, Literal
 
 from morphospace import priors, terms
-from morphospace.families import Bernoulli, Codebooks, FiniteScalar
+from morphospace.families import Codebooks, FiniteScalar
 from morphospace.model import VAE, Conditional
 from morphospace.networks import GridDecoder, GridEncoder, grid_sides
 from morphospace.networks import size as dial
 from morphospace.objective import Objective
-from morphospace.recipes.common import positive
+from morphospace.recipes.common import positive, usual_likelihood
 from morphospace.recipes.registry import Parts, recipe
 from morphospace.settings import Settings
 from morphospace.types import ImageSpec, UsageError
@@ -30,8 +30,8 @@ def _parts(
     objective: Objective,
     **more: Any,
 ) -> Parts:
-    """Networks with a grid between them, a posterior that quantises, Bernoulli pixels, and codes all alike a priori."""
-    width, likelihood = dial(size), Bernoulli()
+    """Networks with a grid between them, a posterior that quantises, the usual pixels, and codes all alike a priori."""
+    width, likelihood = dial(size), usual_likelihood(spec)
     places = math.prod(grid_sides(spec))
     layers = posterior.length // places
     outputs = posterior.outputs(posterior.length * numbers) // places

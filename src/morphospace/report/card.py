@@ -10,6 +10,7 @@ from morphospace.report.numbers import (
     bound_words,
     duration,
     measured_rows,
+    pixel_words,
     processor,
     source_words,
     split_counts,
@@ -61,11 +62,14 @@ again = space.decode(space.encode(images{told if space.model.encoder.classes els
 
 - It knows images like those above, of this size; of others it makes the nearest that it knows.
 - Decoded images are means over what a point may stand for, so fine detail is blurred.
-- With Bernoulli pixels on grey values −ELBO is a cross-entropy, not a density: compare it only between runs on
-  the same images.
-- `latents.safetensors` holds the latents of the training images; delete it before sharing a run of
+{_limit(space)}- `latents.safetensors` holds the latents of the training images; delete it before sharing a run of
   private images.
 """
+
+
+def _limit(space: Space) -> str:
+    words = pixel_words(space)
+    return f"- {words}\n" if words else ""
 
 
 def _training(config: dict[str, Any], results: dict[str, Any]) -> str:

@@ -7,11 +7,21 @@ from collections.abc import Mapping
 from typing import Any
 
 from morphospace.data.images import SPLITS
+from morphospace.families import Likelihood
 from morphospace.report.facts import Facts
 from morphospace.report.page import Section, Table, counted, measured_terms
 from morphospace.space import Space
 
-__all__ = ["bound_words", "duration", "measured_rows", "numbers", "processor", "source_words", "split_counts"]
+__all__ = [
+    "bound_words",
+    "duration",
+    "measured_rows",
+    "numbers",
+    "pixel_words",
+    "processor",
+    "source_words",
+    "split_counts",
+]
 
 MOST_SKIPPED = 100
 
@@ -33,7 +43,9 @@ def numbers(facts: Facts) -> Section:
     words = (
         "Nats per image, summed over pixels and latent dimensions; draws of z are averaged. Lower is better. "
         + bound_words(facts.space)
-    )
+        + " "
+        + pixel_words(facts.space)
+    ).rstrip()
     if "test" not in results:
         words += " The run has no test images, so there is nothing but the training images to measure on."
     return Section("numbers", "The numbers", words, tables=tables)
@@ -44,6 +56,23 @@ def bound_words(space: Space) -> str:
     if reason := space.recipe.unnormalised:
         return f"There is no −ELBO, since the model has no likelihood: {reason}."
     return "−ELBO = distortion + rate, always with β = 1."
+
+
+PIXELS = {
+    "binary": "Pixels are Bernoulli: of values between black and white −ELBO is a cross-entropy and no density, to be "
+    "compared only between runs on the same images.",
+    "levels": "Pixels are one of 256 levels, each with a probability: −ELBO bounds the length of a code, in nats.",
+    "unit": "Pixels have a density on [0, 1]: −ELBO may be negative, and compares only with that of other densities.",
+    "real": "Pixels have a density, normal or Laplace: −ELBO may be negative, and compares only with that of other "
+    "densities.",
+}
+"""What −ELBO is of, by what the likelihood is a law of."""
+
+
+def pixel_words(space: Space) -> str:
+    """What law the pixels have; nothing of a model without a likelihood."""
+    family = space.model.decoder.family
+    return "" if space.recipe.unnormalised or not isinstance(family, Likelihood) else PIXELS[family.support]
 
 
 def measured_rows(space: Space) -> list[list[str]]:

@@ -28,12 +28,12 @@ from morphospace.imputation import Imputed, impute
 from morphospace.latents import Latents, Prototypes
 from morphospace.model import VAE, Conditional
 from morphospace.networks import count_parameters
-from morphospace.priors import SAMPLER, Fitted, Prior, fit_prior, fitted_prior, sampler_arguments
+from morphospace.priors import SAMPLER, Encoded, Fitted, Prior, fit_prior, fitted_prior, sampler_arguments
 from morphospace.recipes import Recipe
 from morphospace.seeds import seed_of, seeded
 from morphospace.settings import Settings
 from morphospace.training import checkpoint
-from morphospace.training.config import config_sha256, read_config, write_config
+from morphospace.training.config import config_sha256, read_config, require_same_images, write_config
 from morphospace.training.device import channels_last
 from morphospace.training.feed import Incomplete, to_unit
 from morphospace.training.measure import chunk_size
@@ -366,16 +366,28 @@ class Space:
         shares: Tensor = prior.assignments(_as_points(points.to(next(self.model.parameters()).device))).cpu()
         return shares
 
-    def with_prior(self, name: str, *, seed: int = 0, progress: Progress = silent, **arguments: Any) -> Space:
+    def with_prior(
+        self,
+        name: str,
+        *,
+        images: Images | None = None,
+        seed: int = 0,
+        progress: Progress = silent,
+        **arguments: Any,
+    ) -> Space:
         """This space with a prior fitted to where its encoder puts the training images, from which samples are drawn.
 
             space.with_prior("mixture", components=10).sample(64)
 
+            space.with_prior("vamp", images=images).sample(64)
+
             space.with_prior("autoregressive").sample(64)  # of a space whose points are rows of codes
 
         Args:
-            name: "mixture", of normals; "flow" (needs the extra `flows`); or "two-stage", a second VAE, which has no
-            density. Of rows of codes: "autoregressive".
+            name: "mixture", of normals; "flow" (needs the extra `flows`); "two-stage", a second VAE, which has no
+            density; or "vamp", the encoder's own posteriors of pseudo-inputs. Of rows of codes: "autoregressive".
+            images: those that the space was trained on, for "vamp", whose pseudo-inputs begin as some and lie
+                in the new space's file.
             seed: the prior is a function of it and of the latents.
             progress: told of the fit.
             arguments: of the prior (see `morphospace.priors.fit_prior`).
@@ -386,7 +398,8 @@ class Space:
 
         Raises:
             UsageError: for a name or argument that does not exist, or a space whose points are neither any numbers nor
-            rows of codes.
+            rows of codes; for "vamp" without images, or an encoder that is told of classes.
+            RunError: for images that are not those of the space; where its latents are gone.
         """
         alphabet = _alphabet(self.model)
         if alphabet is None and not self.model.encoder.family.plane:
@@ -396,7 +409,8 @@ class Space:
             )
         latents = self.known_latents()
         train = latents.train if (latents.splits == 0).any() else latents
-        prior = fit_prior(name, train.mean, train.scale, arguments, seed, progress, alphabet)
+        encoded = None if images is None else self._encoded(images)
+        prior = fit_prior(name, train.mean, train.scale, arguments, seed, progress, alphabet, encoded)
         model = copy.deepcopy(self.model)
         model.prior = prior.to(next(model.parameters()).device).eval()
         config = {**self.config, "prior": {"name": name, "arguments": arguments, "seed": seed}}
@@ -404,6 +418,19 @@ class Space:
         if "parameters" in results:
             results["parameters"] = {**results["parameters"], "prior": count_parameters(prior)}
         return replace(self, model=model, config=config, results=results, folder=None, sampler=None)
+
+    def _encoded(self, images: Images) -> Encoded:
+        """The images of the training latents, in their order, and this space's encoder."""
+        require_same_images(images, self.config, self.folder or Path("this space"))
+        if self.model.encoder.classes:
+            raise UsageError(
+                "the encoder of this space is told the class of each image, so that a pseudo-input, which has none, "
+                "has no posterior; fit 'mixture'"
+            )
+        train = images.train if (images.splits == 0).any() else images
+        return Encoded(
+            torch.from_numpy(np.array(train.pixels)), copy.deepcopy(self.model.encoder).cpu().eval()
+        )
 
     def _stream(
         self,
@@ -568,7 +595,8 @@ def _prior_from(record: dict[str, Any], model: VAE, folder: Path) -> Prior:
     """The prior that was fitted after training, still without its weights."""
     latent = int(model.decoder.network.input_shape[0])
     try:
-        prior = fitted_prior(record["name"], latent, record["arguments"], _alphabet(model))
+        spec = ImageSpec(*model.encoder.network.input_shape)
+        prior = fitted_prior(record["name"], latent, record["arguments"], _alphabet(model), spec)
         return prior.requires_grad_(False)
     except (KeyError, TypeError, UsageError) as error:
         raise RunError(

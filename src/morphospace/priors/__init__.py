@@ -4,6 +4,7 @@ from morphospace.priors.base import Encode, Prior, PriorOfClass, StandardNormal
 from morphospace.priors.fitted import (
     FITTED,
     OF_CODES,
+    OF_IMAGES,
     SAMPLER,
     Fitted,
     TwoStage,
@@ -23,16 +24,19 @@ from morphospace.priors.learned import (
     VampPrior,
     WrappedStandard,
 )
+from morphospace.priors.pseudo import Encoded
 from morphospace.priors.sequences import Autoregressive
 
 __all__ = [
     "FITTED",
     "OF_CODES",
+    "OF_IMAGES",
     "SAMPLER",
     "Autoregressive",
     "Beside",
     "ClassNormals",
     "Encode",
+    "Encoded",
     "Exemplars",
     "Fitted",
     "FlowPrior",

@@ -18,14 +18,16 @@ import morphospace.distributions as d
 from morphospace.distributions import Distribution
 from morphospace.priors.base import Encode, Prior
 from morphospace.priors.em import fit_normals
-from morphospace.priors.learned import FlowPrior, Mixture
+from morphospace.priors.learned import FlowPrior, Mixture, VampPrior
+from morphospace.priors.pseudo import Encoded, fit_vamp, make_vamp
 from morphospace.priors.sequences import Autoregressive, fit_autoregressive
 from morphospace.seeds import seeded
-from morphospace.types import Progress, UnknownName, UsageError, silent
+from morphospace.types import ImageSpec, Progress, UnknownName, UsageError, silent
 
 __all__ = [
     "FITTED",
     "OF_CODES",
+    "OF_IMAGES",
     "SAMPLER",
     "Fitted",
     "TwoStage",
@@ -217,12 +219,15 @@ FITTED: dict[str, tuple[Callable[..., Prior], Callable[..., None], int]] = {
     "mixture": (_make_mixture, _fit_mixture, 0),
     "flow": (FlowPrior, _fit_flow, 2000),
     "two-stage": (TwoStage, _fit_two_stage, 4000),
+    "vamp": (make_vamp, fit_vamp, 500),
     "autoregressive": (Autoregressive, fit_autoregressive, 2000),
 }
-"""What can be fitted after training: how each is made of D (of the alphabet, for those `OF_CODES`) and its arguments,
-how it is fitted, in how many steps."""
+"""What can be fitted after training: how each is made of D (of the alphabet, for those `OF_CODES`; of the shape of
+images, for those `OF_IMAGES`) and its arguments, how it is fitted, in how many steps."""
 OF_CODES = ("autoregressive",)
 """Those of rows of codes; the others are of points that may be any numbers."""
+OF_IMAGES = ("vamp",)
+"""Those made of images, which they need beside the latents."""
 
 
 def sampler_arguments(latent: int, points: int) -> dict[str, int]:
@@ -232,7 +237,11 @@ def sampler_arguments(latent: int, points: int) -> dict[str, int]:
 
 
 def fitted_prior(
-    name: str, latent: int, arguments: Mapping[str, Any], alphabet: d.Alphabet | None = None
+    name: str,
+    latent: int,
+    arguments: Mapping[str, Any],
+    alphabet: d.Alphabet | None = None,
+    spec: ImageSpec | None = None,
 ) -> Prior:
     """A prior of `FITTED` before it is fitted, or to load its weights into.
 
@@ -241,6 +250,7 @@ def fitted_prior(
         latent: D.
         arguments: of the prior.
         alphabet: of a space whose points are rows of codes.
+        spec: of the images, for a prior that is made of them.
 
     Raises:
         UnknownName: for a name that is not there.
@@ -257,6 +267,8 @@ def fitted_prior(
     try:
         if alphabet is not None:
             return make(alphabet, **arguments)
+        if name in OF_IMAGES:
+            return make(spec, **arguments)
         return Fitted(make(latent, **arguments), latent, name, arguments)
     except TypeError as error:
         raise UsageError(f"the prior '{name}' cannot be made with {dict(arguments)}: {error}") from None
@@ -270,6 +282,7 @@ def fit_prior(
     seed: int = 0,
     progress: Progress = silent,
     alphabet: d.Alphabet | None = None,
+    encoded: Encoded | None = None,
 ) -> Prior:
     """A prior fitted to the aggregated posterior: to as many draws of N(mean, scale²) of each image, or to its codes.
 
@@ -278,13 +291,25 @@ def fit_prior(
         means: the images' latents.
         scales: the posteriors' deviations, noughts for points.
         arguments: of the prior: ``components`` of a mixture, ``kind`` and ``transforms`` of a flow, ``width`` of two
-        stages, ``width``, ``layers`` and ``heads`` of an autoregressive one.
+        stages, ``components`` of a vamp and whether they are ``learned``, ``width``, ``layers`` and ``heads`` of an
+        autoregressive one.
         seed: the result is a function of it.
         progress: told of each stretch of work.
         alphabet: of a space whose points are rows of codes.
+        encoded: the images of these latents, in their order, for a prior that is made of them.
+
+    Raises:
+        UsageError: for such a prior without images.
     """
     with seeded(seed, "prior"):
-        prior = fitted_prior(name, means.shape[1], arguments, alphabet)
+        if (name in OF_IMAGES) != (encoded is not None) and name in FITTED:
+            raise UsageError(
+                f"the prior '{name}' is made of the images that the space was trained on: give them as images="
+                if encoded is None
+                else f"the prior '{name}' is fitted to latents alone; leave images out, or fit '{OF_IMAGES[0]}'"
+            )
+        spec = None if encoded is None else ImageSpec(*encoded.pixels.shape[1:])
+        prior = fitted_prior(name, means.shape[1], arguments, alphabet, spec)
         _, fit, steps = FITTED[name]
         loc, scale = (torch.from_numpy(np.asarray(part, dtype=np.float32)) for part in (means, scales))
         if alphabet is not None:
@@ -292,6 +317,10 @@ def fit_prior(
             prior.loc.copy_(loc.mean(0))
             prior.scale.copy_(loc.std(0, correction=0))
             fit(prior, alphabet.symbols(loc), seed, steps, progress)
+            return prior.requires_grad_(False)
+        if encoded is not None:
+            assert isinstance(prior, VampPrior)
+            fit(prior, loc, scale, encoded, seed, steps if arguments.get("learned", True) else 0, progress)
             return prior.requires_grad_(False)
         # What is fitted by descent sees batches for a few thousand steps, and keeps to one draw of each image.
         each = -(-LEAST_POINTS // len(loc)) if not steps and (scale > 0).any() else 1

@@ -101,20 +101,24 @@ class VampPrior(Prior):
     Args:
         spec: the images' shape.
         pseudo_inputs: M.
+        weighted: whether each has a weight of its own, which is learned too.
     """
 
     logits: Tensor
 
-    def __init__(self, spec: ImageSpec, pseudo_inputs: int) -> None:
+    def __init__(self, spec: ImageSpec, pseudo_inputs: int, *, weighted: bool = False) -> None:
         super().__init__()
         self.images = nn.Parameter(torch.rand(pseudo_inputs, *spec.shape))
-        self.register_buffer("logits", torch.zeros(pseudo_inputs), persistent=False)
+        if weighted:
+            self.logits = nn.Parameter(torch.zeros(pseudo_inputs))
+        else:
+            self.register_buffer("logits", torch.zeros(pseudo_inputs), persistent=False)
 
     @torch.no_grad()
     def begin_with(self, pick: Callable[[int], Tensor], encode: Encode) -> None:  # noqa: ARG002
         self.images.copy_(pick(len(self.images)))
 
-    def forward(self, encode: Encode) -> Distribution:
+    def forward(self, encode: Encode) -> d.Mixture:
         loc, scale = _normals(encode(self.images.clamp(0, 1)), "VampPrior")
         return d.Mixture(self.logits, loc, scale)
 

@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from morphospace import cli
+from morphospace import cli, recipes
 from morphospace.cli.progress import _Lines
+from morphospace.cli.verbs import ANY_SHAPE
 from morphospace.files import atomic
 
 TINY = ["--size", "tiny", "--epochs", "0.5", "--no-report"]
@@ -350,6 +351,32 @@ def one_line(said: str, *parts: object) -> None:
 
 
 @pytest.mark.parametrize(
+    ("wrong", "part"),
+    [
+        (["--recipe", "vea"], "'vae'"),
+        (["--set", "bata=2"], "bata"),
+        (["--set", "corrupted=2"], "corrupted"),
+        (["--latent", "0"], "latent"),
+        (["--lr", "-1"], "lr"),
+        (["--epochs", "1", "--minutes", "1"], "minutes"),
+    ],
+)
+def test_a_wrong_option_is_refused_before_images_are_drawn(call, monkeypatch, wrong, part):
+    def drawn(*_, **__):
+        raise AssertionError("images were drawn")
+
+    monkeypatch.setattr("morphospace.data.load", drawn)
+    code, _, err = call("train", "garments", *wrong)
+    assert code == 2
+    assert part in err
+
+
+def test_every_recipe_takes_the_shape_that_options_are_checked_on():
+    for name in recipes.names():
+        assert recipes.get(name, ANY_SHAPE).spec == ANY_SHAPE
+
+
+@pytest.mark.parametrize(
     ("arguments", "code", "part"),
     [
         (["train"], 2, "fashion-mnist"),
@@ -483,8 +510,9 @@ def test_a_run_of_another_format_is_refused(call, run, tmp_path):
 HARD_PLACES = """
 import sys, subprocess
 from pathlib import Path
-from morphospace import cli
+from morphospace import cli, recipes
 from morphospace.cli.progress import _Lines
+from morphospace.cli.verbs import ANY_SHAPE
 folder, run = Path(sys.argv[1]), sys.argv[2]
 mount = lambda *options: subprocess.run(["mount", "-t", "tmpfs", *options, "tmpfs", str(folder)], check=True)
 table = folder.parent / "z.csv"

@@ -9,6 +9,7 @@ from morphospace.networks import (
     SIZES,
     ConvDecoder,
     ConvEncoder,
+    GridEncoder,
     ReferenceDecoder,
     ReferenceEncoder,
     count_parameters,
@@ -134,6 +135,13 @@ def test_the_layer_table_is_what_the_reference_does():
     decoder = layer_table(ReferenceDecoder(2))
     assert [shape for _, shape, _ in decoder] == [(6272,), (128, 14, 14), (32, 28, 28), (1, 28, 28)]
     assert [kernel for _, _, kernel in decoder] == ["", "3×3, stride 2", "3×3, stride 2", "3×3"]
+
+
+def test_layers_at_each_place_of_a_grid_are_told_of_as_grids():
+    """A dense layer has its channels last there, where convolutions have them first; the table has them first."""
+    rows = layer_table(GridEncoder(ImageSpec(1, 28, 20), 6, size("tiny")))
+    assert {shape[1:] for _, shape, _ in rows} == {(7, 5)}
+    assert ("dense", (6, 7, 5), "") in rows
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -16,7 +16,9 @@ from matplotlib.text import Text
 from PIL import Image
 from torch.nn.modules import activation
 
+from fixtures.small import make_images
 from morphospace import plots, recipes
+from morphospace.families import DiagonalNormal
 from morphospace.networks import layer_table
 from morphospace.plots.charts import apart, first_come, settled
 from morphospace.plots.style import PETROFF, shorten, style, text_width
@@ -142,6 +144,22 @@ def test_architecture_names_every_layer_legibly(name, spec, arguments):
         assert f"{kind} {kernel}".strip() in shown
         assert "×".join(map(str, (*shape[1:], shape[0]))) in shown
     assert sum(t.startswith(("dense", "conv", "transposed")) for t in shown) == len(encoder) + len(decoder)
+    assert_legible(figure)
+
+
+@pytest.mark.parametrize("name", [name for name in recipes.names() if name != "reference"])
+def test_architecture_says_what_the_encoder_puts_out(name):
+    """Mean and log-variance alone is that of the diagonal normal, and fits beside the layers whatever it is."""
+    family = (
+        recipes.get(name, ImageSpec(1, 8, 8), {"size": "tiny"})
+        .met(make_images(9))
+        .build()
+        .model.encoder.family
+    )
+    assert (family.reads == "mean and log-variance") is isinstance(family, DiagonalNormal)
+    layers = [("dense", (64,), "")]
+    figure = plots.architecture(layers, layers, (1, 8, 8), 2, family.reads, family.gives)
+    assert {family.reads, family.gives} <= set(texts(figure))
     assert_legible(figure)
 
 

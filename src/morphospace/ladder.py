@@ -62,6 +62,8 @@ class Ladder(Family):
         width: of a level's hidden layer, which sums the image's features and what is drawn above.
     """
 
+    reads = "features for each level"
+
     def __init__(self, levels: Sequence[int], width: int) -> None:
         super().__init__()
         self.levels, self.width = tuple(levels), width

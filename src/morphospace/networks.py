@@ -479,7 +479,12 @@ def layer_table(network: Network) -> list[tuple[str, tuple[int, ...], str]]:
     rows: list[tuple[str, tuple[int, ...], str]] = []
 
     def note(layer: nn.Module, _inputs: object, output: Tensor) -> None:
-        rows.append((_kind(layer), tuple(output.shape[1:]), _kernel(layer)))
+        shape = tuple(output.shape[1:])
+        if (
+            isinstance(layer, nn.Linear) and len(shape) == 3
+        ):  # at each place of a grid, whose channels are last then
+            shape = (shape[2], *shape[:2])
+        rows.append((_kind(layer), shape, _kernel(layer)))
 
     # Activations are modules in some networks and functions in others, so only layers with weights are told.
     leaves = [m for m in network.modules() if not list(m.children()) and list(m.parameters())]

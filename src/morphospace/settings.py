@@ -84,7 +84,10 @@ class Settings:
             raise UsageError(f"clip is {self.clip}; expected a norm greater than nought, or none")
 
     def changed(self, **changes: Any) -> Settings:
-        """These settings with those of ``changes`` that are not None in their place."""
+        """These settings with those of ``changes`` that are not None in their place.
+
+        A setting that may be None is made so by ``dataclasses.replace(settings, clip=None)``.
+        """
         given = {name: value for name, value in changes.items() if value is not None}
         known = [f.name for f in fields(self)]
         for name in given:

@@ -14,16 +14,19 @@ from morphospace.cli.common import open_run as _open
 from morphospace.cli.common import own_images as _own_images
 from morphospace.cli.common import say as _say
 from morphospace.cli.progress import shown
-from morphospace.types import UsageError
+from morphospace.types import ImageSpec, UsageError
 
 if TYPE_CHECKING:
     from morphospace.data.images import Images
     from morphospace.evaluation import Evaluation
     from morphospace.recipes import Recipe
     from morphospace.space import Space
-    from morphospace.types import ImageSpec, Progress
+    from morphospace.types import Progress
 
 __all__ = ["VERBS"]
+
+ANY_SHAPE = ImageSpec(1, 28, 28)
+"""A shape of images that every recipe takes."""
 
 
 def train(
@@ -99,6 +102,8 @@ def train(
                 )
             out = out or Path("runs") / (Path(data).stem or "images")
             _refuse_run(out, overwrite)
+            # What is wrong with the options is said before images are read or drawn, which may take minutes.
+            _recipe(recipe, ANY_SHAPE, chosen).settings.changed(**length)
             images = load(
                 data,
                 root=data_root,

@@ -22,11 +22,15 @@ class Family(nn.Module):
             model with a family that is not has no likelihood.
         plane: whether its values may be any numbers, rather than points of a sphere, a ball or a simplex.
         manifold: what its values are points of; None if nothing lies between two of them.
+        reads: what its parameters are, in few words, for figures.
+        gives: what of its distribution is handed on, likewise.
     """
 
     factor: int = 1
     normalised: bool = True
     plane: bool = True
+    reads: str = "parameters of q(z | x)"
+    gives: str = "a draw, or the mean"
 
     @property
     def manifold(self) -> Manifold | None:

@@ -62,6 +62,7 @@ class Codebooks(Family):
     """
 
     plane = False
+    reads, gives = "vectors, put to the nearest code", "the codes"
     use: Tensor
     sums: Tensor
     codebook: Tensor
@@ -200,6 +201,7 @@ class FiniteScalar(Family):
     """
 
     plane = False
+    reads, gives = "numbers, rounded to levels", "the codes"
     counts: Tensor
     most = 2**20
 

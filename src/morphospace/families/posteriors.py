@@ -46,6 +46,7 @@ class DiagonalNormal(Family):
     """(…, 2D) -> normal over D latents: the first half is the mean, the second the log-variance, clamped to ±20."""
 
     factor = 2
+    reads = "mean and log-variance"
 
     def forward(self, h: Float[Tensor, "*batch P"]) -> Distribution:
         loc, log_variance = full(h).chunk(2, dim=-1)
@@ -59,6 +60,8 @@ class LowRankNormal(Family):
     Args:
         rank: R; the paper's has 1.
     """
+
+    reads = "mean and factors of covariance"
 
     def __init__(self, rank: int = 1) -> None:
         super().__init__()
@@ -76,6 +79,8 @@ class FullNormal(Family):
     arXiv:1906.02691, section 2.5.1): D means, D logarithms of the factor's squared diagonal, and what lies below it,
     row by row.
     """
+
+    reads = "mean and factor of covariance"
 
     def outputs(self, values: int) -> int:
         return values * (values + 3) // 2
@@ -104,6 +109,7 @@ class FlowNormal(Family):
     """
 
     factor = 3
+    reads = "a normal, and the flow's context"
 
     def __init__(self, latent: int, kind: str = "iaf", transforms: int = 2) -> None:
         super().__init__()
@@ -118,6 +124,7 @@ class Point(Family):
     """(…, D) -> the point itself: an encoder without noise, as autoencoders have; its rate counts as nought."""
 
     normalised = False
+    reads = gives = "the point itself"
 
     def forward(self, h: Float[Tensor, "*batch D"]) -> Distribution:
         return d.Dirac(full(h))
@@ -131,6 +138,7 @@ class Spherical(Family):
     """
 
     plane = False
+    reads = "direction and concentration"
 
     def __init__(self, law: str = "power-spherical") -> None:
         super().__init__()
@@ -158,6 +166,7 @@ class Hyperbolic(Family):
 
     factor = 2
     plane = False
+    reads = "a step and log-variances"
 
     def __init__(self, ball: Ball) -> None:
         super().__init__()
@@ -184,6 +193,7 @@ class Choices(Family):
     """
 
     plane = False
+    reads = "logits of categories"
 
     def __init__(self, categories: int, temperature: float, *, hard: bool = True) -> None:
         super().__init__()

@@ -25,7 +25,12 @@ _FILL = {"convolution": "#dbe9f8", "transposed convolution": "#d9f0ef", "dense":
 
 @style()
 def architecture(
-    encoder: Sequence[Layer], decoder: Sequence[Layer], image: tuple[int, int, int], latent: int
+    encoder: Sequence[Layer],
+    decoder: Sequence[Layer],
+    image: tuple[int, int, int],
+    latent: int,
+    reads: str = "mean and log-variance",
+    gives: str = "a draw, or the mean",
 ) -> matplotlib.figure.Figure:
     """Draw a model's layers as two columns that meet in z; a box is the wider, the more values it puts out.
 
@@ -34,6 +39,8 @@ def architecture(
         decoder: likewise.
         image: (C, H, W) of an image.
         latent: dimensions of z.
+        reads: what the encoder's outputs are: parameters of the posterior.
+        gives: what of the posterior the decoder gets.
     """
     ends: list[Layer] = [("image x", image, "")]
     left, right = _boxes([*ends, *encoder]), _boxes([*reversed(decoder)])
@@ -57,7 +64,7 @@ def architecture(
             if i + 1 < len(boxes):
                 ends_at = (y + TALL, y + TALL + GAP)
                 _arrow(canvas, [(x, ends_at[0]), (x, ends_at[1])][:: 1 if x == middles[0] else -1])
-    _latent(canvas, middles, bottom - GAP, latent)
+    _latent(canvas, middles, bottom - GAP, latent, (reads, gives))
     return canvas.finish()
 
 
@@ -93,7 +100,9 @@ def _box(canvas: Canvas, x: float, y: float, layer: Layer, most: float) -> None:
     canvas.text(x + width / 2 - 0.1, middle, size, SMALL, ha="right", weight="bold")
 
 
-def _latent(canvas: Canvas, middles: tuple[float, float], bottom: float, latent: int) -> None:
+def _latent(
+    canvas: Canvas, middles: tuple[float, float], bottom: float, latent: int, words: tuple[str, str]
+) -> None:
     """z below and between the columns, with the way from the one through it to the other."""
     from matplotlib.patches import FancyBboxPatch
 
@@ -103,12 +112,12 @@ def _latent(canvas: Canvas, middles: tuple[float, float], bottom: float, latent:
             (x - 0.85, y), 1.7, 0.42, boxstyle="round,pad=0,rounding_size=0.2", fc=INK, ec=INK, lw=0.7
         )
     )
-    words = f"z: {latent} dimension{'s' if latent != 1 else ''}"
-    canvas.text(x, y + 0.21, words, BODY, ha="center", color="white", weight="bold")
+    what = f"z: {latent} dimension{'s' if latent != 1 else ''}"
+    canvas.text(x, y + 0.21, what, BODY, ha="center", color="white", weight="bold")
     _arrow(canvas, [(middles[0], bottom), (middles[0], y + 0.21), (x - 0.85, y + 0.21)])
     _arrow(canvas, [(x + 0.85, y + 0.21), (middles[1], y + 0.21), (middles[1], bottom)])
-    canvas.text(middles[0] + 0.1, y + 0.08, "mean and log-variance", SMALL, color=MUTED)
-    canvas.text(middles[1] - 0.1, y + 0.08, "a draw, or the mean", SMALL, color=MUTED, ha="right")
+    canvas.text(middles[0] + 0.1, y + 0.08, words[0], SMALL, color=MUTED)
+    canvas.text(middles[1] - 0.1, y + 0.08, words[1], SMALL, color=MUTED, ha="right")
 
 
 def _arrow(canvas: Canvas, way: Sequence[tuple[float, float]]) -> None:

@@ -90,9 +90,11 @@ def dip_i(
     """The DIP-VAE-I: the covariance of the posteriors' means is brought to the identity.
 
     Dimensions whose means do not co-vary, each with variance 1: second moments alone, so it is cheap and asks for no
-    critic. It does not hold the noise of the posteriors, which `dip_ii` does.
+    critic. An embedding is these means: take it where its coordinates are to be used one by one. It does not see the
+    noise of the posteriors, which `dip-ii` does.
 
-    Cost: that of `vae`.
+    Cost: that of `vae`. Known problem: means of variance 1 and noise beside them are more than the prior's variance, so
+    the rate pulls the other way, and a dimension that has nothing to tell is made to vary all the same.
 
     Args:
         spec: the images' shape.
@@ -114,15 +116,17 @@ def dip_ii(
 ) -> Parts:
     """The DIP-VAE-II: the covariance of the aggregated posterior is brought to the identity.
 
-    As `dip_i`, with the posteriors' own variances in the covariance, so that q(z) has the prior's second moments.
+    The covariance is that of draws: of the means, as in `dip-i`, and the mean of the posteriors' own. So q(z) gets the
+    prior's second moments, and a dimension may carry nothing, since noise of variance 1 meets the penalty too. Take it
+    where draws matter: samples, or codes that are to be decoded.
 
-    Cost: that of `vae`.
+    Cost: that of `vae`. Known problem: what is held is the covariance of draws; the means of an embedding may co-vary.
 
     Args:
         spec: the images' shape.
         latent: dimensions of the space.
         size: tiny, small, medium or large.
-        off_diagonal: the weight of squared covariances; the paper tries 1 to 500.
+        off_diagonal: the weight of squared covariances, as in `dip-i`.
         diagonal: the weight of squared variances less 1; equal to ``off_diagonal`` in the paper.
 
     References:

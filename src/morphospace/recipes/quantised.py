@@ -67,8 +67,8 @@ def vq(
     ``space.with_prior("autoregressive")`` learns which codes follow which: for short codes, and for samples that are
     pictures.
 
-    Cost: about five times `vae` on a CPU. Known problem: what lies between codes is no point of the space,
-    so the way between two images is one of blends.
+    Cost: about five times `vae` on a CPU. Known problem: what lies between codes is no point of the space, so there is
+    no way from one image to another: `morphospace morph` says so.
 
     Args:
         spec: the images' shape.

@@ -56,9 +56,16 @@ def _typical(facts: Facts, count: int) -> str:
     split, (_, nats) = facts.shown_split[0], facts.compared
     note = "" if split == "test" else f" The run has no test images, so these are {split} images."
     return (
-        "Above each image, below what the decoder makes of the mean of its q(z | x), and the distortion of that in "
+        f"Above each image, below what the decoder makes of {_code(facts)}, and the distortion of that in "
         f"nats. {counted(count, 'image')} drawn at random; over {_among(facts)} the median is "
         f"{np.median(nats):.1f} nats.{note}"
+    )
+
+
+def _code(facts: Facts) -> str:
+    """What of an image is decoded again."""
+    return {"the codes": "its codes", "the point itself": "its point"}.get(
+        facts.space.model.encoder.family.gives, "the mean of its q(z | x)"
     )
 
 
@@ -109,7 +116,13 @@ def the_averages(facts: Facts) -> Section:
     figure = picture_pairs(pairs, title=title, above="mean of z,\ndecoded", below="mean of\npixels")
     caption = (
         f"Above, the decoder's picture of the mean latent of each {what}; below, the mean of the same images' pixels. "
-        "The mean of pixels blurs what differs; the decoded mean is one form that lies in the middle of the others. "
+        "The mean of pixels blurs what differs; "
+        + (
+            "a mean of codes is no point of this space, which has nothing between its points, and what the decoder "
+            "makes of it no picture that a code stands for. "
+            if facts.space.model.encoder.family.gives == "the codes"
+            else "the decoded mean is one form that lies in the middle of the others. "
+        )
     )
     if clusters:
         caption = (

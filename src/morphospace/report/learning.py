@@ -19,7 +19,8 @@ def the_model(facts: Facts) -> Section:
     model, spec = facts.space.model, facts.space.spec
     encoder, decoder = model.encoder.network, model.decoder.network
     tables = layer_table(encoder), layer_table(decoder)
-    figure = architecture(*tables, spec.shape, facts.space.dimensions)
+    q = model.encoder.family
+    figure = architecture(*tables, spec.shape, facts.space.dimensions, reads=q.reads, gives=q.gives)
     sizes = [count_parameters(part) for part in (model.encoder, model.decoder)]
     caption = (
         "Read the encoder down the left, z at the foot, the decoder up the right. Shapes are height×width×channels; "

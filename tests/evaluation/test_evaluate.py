@@ -15,6 +15,7 @@ import torch
 from fixtures.small import make_images
 from morphospace import cli, recipes
 from morphospace.data.garments import garments
+from morphospace.data.images import Images
 from morphospace.evaluation import (
     FILE,
     ORDINARY,
@@ -224,3 +225,22 @@ def test_torch_s_generator_is_left_alone(run, clothes):
     torch.manual_seed(3)
     evaluate(space, clothes, parts=("doctor", "likelihood", "latents", "samples"), **QUICK)
     assert torch.equal(torch.rand(2), expected)
+
+
+def findings(name: str, images: Images) -> tuple[dict[str, dict[str, str]], list[str]]:
+    space = fit(recipes.get(name, images.spec, {"size": "tiny"}), images, steps=40)
+    doctor = evaluate(space, images, parts=("doctor",), **QUICK).parts["doctor"]
+    return {f["name"]: f for f in doctor["findings"]}, doctor["notes"]
+
+
+def test_the_doctor_weighs_no_distortion_that_nothing_learned_from():
+    found, notes = findings("vae-gan", make_images(60, (3, 16, 16)))
+    assert not found.keys() & set(measuring.OF_DISTORTION)
+    assert "no likelihood" in notes[0]
+
+
+def test_the_doctor_does_not_send_the_sigma_vae_to_the_sigma_vae():
+    """After forty steps the mean of the best σ still knows its start; the usual pixels of colour are these."""
+    found, notes = findings("vae", make_images(60, (3, 16, 16)))
+    assert "running mean" in found["scale mismatch"]["remedy"]
+    assert notes == []

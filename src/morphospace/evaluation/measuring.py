@@ -31,7 +31,7 @@ from morphospace.evaluation.samples import (
     memorisation_figures,
     sample_figures,
 )
-from morphospace.families import Codebooks
+from morphospace.families import Codebooks, OptimalGaussian
 from morphospace.space import Space
 from morphospace.training.feed import to_unit, without
 from morphospace.types import Progress, UsageError
@@ -241,6 +241,12 @@ def _doctor(subject: Subject) -> Measured:
     found = diagnose(signs)
     if isinstance(model.encoder.family, Alphabet):
         found = [f for f in map(_of_codes, found) if f is not None]
+    notes = []
+    if reason := why_no_likelihood(subject.space):
+        found = [f for f in found if f.name not in OF_DISTORTION]
+        notes.append(f"The model has no likelihood ({reason}), so its distortion is weighed against nothing.")
+    if isinstance(model.decoder.family, OptimalGaussian):
+        found = [_of_best_sigma(f) for f in found]
     findings = [{"name": f.name, "words": f.words, "remedy": f.remedy} for f in found]
     definitions = {
         "balance": "β̂ = −∂distortion/∂rate as all posteriors widen together: the weight the rate was trained with",
@@ -256,7 +262,19 @@ def _doctor(subject: Subject) -> Measured:
         for name, words in definitions.items()
         if (value := getattr(signs, name)) is not None
     }
-    return Measured(figures, [], {"findings": findings, "signs": signs.to_json()})
+    return Measured(figures, notes, {"findings": findings, "signs": signs.to_json()})
+
+
+OF_DISTORTION = ("scale mismatch", "over-regularised", "under-regularised", "overfitted")
+"""Findings that take the distortion for what the model learned from."""
+
+
+def _of_best_sigma(finding: Finding) -> Finding:
+    """A finding where σ is the best for each batch already, and a running mean of it is kept."""
+    if not finding.words.startswith("The likelihood's σ"):
+        return finding
+    remedy = "Train longer: the σ that is kept is a running mean over the last hundred steps or so."
+    return replace(finding, remedy=remedy)
 
 
 def _of_codes(finding: Finding) -> Finding | None:

@@ -323,6 +323,7 @@ OPTIONS = {
     "encode": "out label data-root strict json",
     "recipes": "json",
     "cite": "json",
+    "explore": "port no-browser export",
 }
 
 

@@ -14,6 +14,7 @@ from cyclopts import App, CycloptsError
 
 from morphospace import __version__
 from morphospace.cli import paths, verbs
+from morphospace.cli.explore import explore
 from morphospace.cli.map import map_
 from morphospace.types import MorphospaceError
 
@@ -25,7 +26,7 @@ app = App(
     version=f"morphospace {__version__}",
     help_on_error=False,
 )
-for verb in (*verbs.VERBS, map_, *paths.VERBS):
+for verb in (*verbs.VERBS, map_, *paths.VERBS, explore):
     app.command(verb, name=verb.__name__.rstrip("_"))
 
 

@@ -50,6 +50,29 @@ def test_the_cache_gives_back_what_was_put_there(monkeypatch):
     assert cached(make_images(120, seed=1)) is None
 
 
+def test_what_it_says_of_an_image_hangs_on_no_other():
+    """Batch normalisation has its running moments when it is asked, of a cached one too."""
+    made = train_classifier(IMAGES)
+    classifier._remember(made)
+    again = cached(IMAGES)
+    assert again is not None
+    x = unit(IMAGES)
+    alone = np.concatenate([made.probabilities(x[i : i + 1]) for i in range(7)])
+    odd = torch.cat([x[:7], torch.ones(300, *x.shape[1:])])  # neighbours like none that it has seen
+    for each in (made, again):
+        assert not each.network.training
+        moments = {k: v.clone() for k, v in each.network.state_dict().items()}
+        np.testing.assert_allclose(each.probabilities(odd)[:7], alone, atol=1e-6)
+        assert all(torch.equal(v, moments[k]) for k, v in each.network.state_dict().items())
+
+
+def test_its_hash_is_of_the_running_moments_too():
+    made = train_classifier(IMAGES)
+    moved = next(b for name, b in made.network.named_buffers() if name.endswith("running_mean"))
+    moved += 1e-3
+    assert classifier._hash(made.network) != made.sha256
+
+
 @pytest.mark.parametrize("damage", [lambda b: b[:-9], lambda b: b"", lambda b: b[:-4] + b"\1\2\3\4"])
 def test_a_damaged_cache_is_as_good_as_none(damage):
     made = classifier_for(IMAGES)

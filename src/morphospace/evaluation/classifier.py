@@ -36,10 +36,10 @@ from morphospace.types import ImageSpec, Progress, RunError, UsageError, silent
 
 __all__ = ["Classifier", "cached", "classifier_for", "train_classifier"]
 
-NAME = "morphospace classifier 1"
+NAME = "morphospace classifier 2"
 """Of the network and the way it is trained; a change to either is another number."""
 FEATURES = 64
-EPOCHS, BATCH, RATE = 4, 128, 2e-3
+EPOCHS, BATCH, RATE = 8, 128, 4e-3
 """Passes over the training images, images per step, AdamW's highest learning rate, which falls in a half cosine."""
 LEAST_STEPS = 300
 SMOOTHING = 0.05
@@ -49,24 +49,31 @@ SHIFT = 1
 
 
 class Network(nn.Module):
-    """Three convolutions, means over places, and two linear layers; the features are what lies between these."""
+    """Three convolutions, means over places, and two linear layers; the features are what lies between these.
+
+    Fine detail is left at once, since a map is looked at a quarter of a million times and a CPU spends its time on
+    activations at full size.
+    """
 
     def __init__(self, spec: ImageSpec, classes: int) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            nn.Conv2d(spec.channels, 32, 3, padding=1),
-            nn.GELU(),
-            nn.Conv2d(32, 64, 3, stride=2, padding=1),
-            nn.GELU(),
-            nn.Conv2d(64, 128, 3, stride=2, padding=1),
-            nn.GELU(),
+            *_layer(spec.channels, 32, 5, 2), *_layer(32, 64, 3, 2), *_layer(64, 96, 3, 2)
         )
         # The mean over a 4×4 grid of places: where things are matters in pictures that are all laid out alike.
-        self.features = nn.Linear(128 * 16, FEATURES)
+        self.features = nn.Linear(96 * 16, FEATURES)
         self.head = nn.Linear(FEATURES, classes)
+        # Channels last in memory, which convolutions are fastest on.
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B F"]:
-        return F.gelu(self.features(F.adaptive_avg_pool2d(self.body(x), 4).flatten(1)))
+        return F.relu(self.features(F.adaptive_avg_pool2d(self.body(x), 4).flatten(1)))
+
+
+def _layer(before: int, after: int, side: int, stride: int) -> list[nn.Module]:
+    """A convolution with batch normalisation (Ioffe & Szegedy 2015, arXiv:1502.03167)."""
+    convolution = nn.Conv2d(before, after, side, stride, padding=side // 2, bias=False)
+    return [convolution, nn.BatchNorm2d(after), nn.ReLU()]
 
 
 @dataclass(frozen=True, eq=False)

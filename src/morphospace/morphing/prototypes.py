@@ -34,6 +34,8 @@ __all__ = ["Prototype", "density_mode", "geodesic_mean_on_grid", "medoid", "near
 
 MOST_MEMBERS = 4_000
 """Latents of a set among which distances are taken, at most; evenly spaced ones of more."""
+MOST_CLIMBERS = 1_000
+"""Means among which the densest are looked for, to climb from."""
 NODES = 64
 """Along each side of the graph that the geodesic mean is looked for on."""
 
@@ -133,7 +135,13 @@ def medoid(manifold: Manifold, points: Float[np.ndarray, "N D"]) -> Float[np.nda
     """The point whose distances along the manifold to the others have the least sum (Kaufman & Rousseeuw 1987)."""
     some = _some(points)
     y = torch.from_numpy(some.astype(np.float64))
-    sums = torch.cat([manifold.distance(y[i : i + 256, None], y).sum(1) for i in range(0, len(y), 256)])
+
+    def distances(part: torch.Tensor) -> torch.Tensor:
+        if isinstance(manifold, Plane):  # at once, and from differences: a matrix product would lose digits
+            return torch.cdist(part, y, compute_mode="donot_use_mm_for_euclid_dist")
+        return manifold.distance(part[:, None], y)
+
+    sums = torch.cat([distances(y[i : i + 256]).sum(1) for i in range(0, len(y), 256)])
     return np.asarray(some[int(sums.argmin())], dtype=np.float32)
 
 
@@ -152,19 +160,23 @@ def density_mode(
     doi:10.1109/34.888716). The highest of some starts is taken; in theory a higher mode might have none near it.
     """
     mean, scale = (np.asarray(part, dtype=np.float64) for part in (mean, scale))
-    some = np.unique(np.linspace(0, len(mean) - 1, min(len(mean), MOST_MEMBERS)).round().astype(int))
-    height = at_points(mean[some], mean, scale)[:, 0]
-    z = mean[some[np.argsort(-height)[:starts]]]
+    centre = mean.mean(0)  # differences of large squares lose digits; those about the middle are small
+    away = mean - centre
+    some = np.unique(np.linspace(0, len(mean) - 1, min(len(mean), MOST_CLIMBERS)).round().astype(int))
+    height = at_points(away[some], away, scale)[:, 0]
+    z = away[some[np.argsort(-height)[:starts]]]
     precision = scale**-2
+    weights = np.concatenate([-0.5 * precision, away * precision], 1).T  # (2D, N)
+    constant = -0.5 * (np.square(away) * precision).sum(1) - np.log(scale).sum(1)
     for _ in range(500):
-        each = -0.5 * (np.square(z[:, None] - mean) * precision).sum(2) - np.log(scale).sum(1)  # (S, N)
+        each = np.concatenate([np.square(z), z], 1) @ weights + constant  # (S, N)
         share = np.exp(each - each.max(1, keepdims=True))
-        nxt = (share @ (precision * mean)) / (share @ precision)
+        nxt = (share @ (precision * away)) / (share @ precision)
         moved = float(np.abs(nxt - z).max())
         z = nxt
         if moved < 1e-7:
             break
-    return np.asarray(z[at_points(z, mean, scale)[:, 0].argmax()], dtype=np.float32)
+    return np.asarray(centre + z[at_points(z, away, scale)[:, 0].argmax()], dtype=np.float32)
 
 
 def geodesic_mean_on_grid(graph: GridGraph, points: Float[np.ndarray, "N 2"]) -> Float[np.ndarray, " 2"]:

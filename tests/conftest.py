@@ -13,6 +13,7 @@ from fixtures.small import make_images
 from morphospace import recipes
 from morphospace.data import load
 from morphospace.data.images import Images
+from morphospace.evaluation import classifier, disentanglement
 from morphospace.fitting import fit
 from morphospace.recipes import Recipe, registry
 from morphospace.space import Space
@@ -59,6 +60,15 @@ def run(finished, tmp_path) -> Path:
 @pytest.fixture(scope="session")
 def space(finished) -> Space:
     return Space.load(finished)
+
+
+@pytest.fixture
+def quick_evaluation(monkeypatch, tmp_path) -> None:
+    """A classifier of a few steps in a cache of its own, and few votes."""
+    monkeypatch.setattr(classifier, "LEAST_STEPS", 20)
+    monkeypatch.setattr(classifier, "EPOCHS", 1)
+    monkeypatch.setattr(disentanglement, "VOTES", 36)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 @pytest.fixture

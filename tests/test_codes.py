@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import signal
 
 import pytest
 import torch
@@ -12,14 +11,14 @@ from torch import Tensor
 
 import morphospace.distributions as d
 from fixtures.small import make_images, unit
+from fixtures.stopping import whole_and_stopped
 from morphospace import recipes, terms
 from morphospace.distributions import normal
 from morphospace.families import Bernoulli, Codebooks, FiniteScalar, codes
 from morphospace.families.codes import LEAST_USE
-from morphospace.fitting import fit, refit
 from morphospace.model import Trace
 from morphospace.networks import SIZES, GridDecoder, GridEncoder, grid_sides, size
-from morphospace.types import ImageSpec, Interrupted, UsageError
+from morphospace.types import ImageSpec, UsageError
 
 F64 = torch.float64
 SIDES = [(28, 28), (32, 32), (48, 40), (9, 31), (8, 8), (8, 128), (13, 8), (17, 33), (128, 128)]
@@ -462,17 +461,7 @@ def test_interrupted_while_codes_die_it_ends_with_the_same_bytes(name, given, tm
 
     monkeypatch.setattr(Codebooks, "_jittered", jittered)
 
-    def stop(what: str, done: float, total: float, figures: object = None) -> None:
-        if what == "training" and done == 3:
-            signal.raise_signal(signal.SIGINT)
-
     images = make_images(40)
     arguments = {k: v for k, v in {"size": "tiny", "codes": 30, **given}.items() if v is not None}
-    recipe = recipes.get(name, images.spec, arguments)
-    fit(recipe, images, steps=6, out=tmp_path / "whole")
-    with pytest.raises(Interrupted):
-        fit(recipe, images, steps=6, out=tmp_path / "broken", progress=stop)
-    refit(tmp_path / "broken", images)
-    for file in ("model.safetensors", "config.json", "latents.safetensors"):
-        assert (tmp_path / "whole" / file).read_bytes() == (tmp_path / "broken" / file).read_bytes()
+    whole_and_stopped(recipes.get(name, images.spec, arguments), images, tmp_path, steps=6, at=3)
     assert bool(replaced) == (name != "fsq")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import signal
 from dataclasses import replace
 
 import numpy as np
@@ -13,18 +12,19 @@ from torch import Tensor
 from torch.distributions import MultivariateNormal
 
 from fixtures.small import Linear, make_images, unit
+from fixtures.stopping import whole_and_stopped
 from morphospace import recipes
 from morphospace.data.images import Images
 from morphospace.data.labels import chosen
 from morphospace.evaluation.quadrature import exact_log_likelihood
 from morphospace.families import DiagonalNormal, Gaussian
-from morphospace.fitting import fit, refit
+from morphospace.fitting import fit
 from morphospace.model import VAE, Conditional
 from morphospace.morphing import morph
 from morphospace.priors import ClassNormals
 from morphospace.space import Space
 from morphospace.training.feed import Batches, Feed, Order
-from morphospace.types import Interrupted, UnknownName, UsageError
+from morphospace.types import UnknownName, UsageError
 
 SHAPE, LATENT, CLASSES, SIGMA = (1, 2, 3), 2, 3, 0.5
 PIXELS = math.prod(SHAPE)
@@ -343,17 +343,8 @@ def test_the_prior_of_classes_puts_them_apart_and_draws_from_each():
 
 
 def test_a_run_that_is_told_of_classes_resumes_exactly(tmp_path):
-    def stop(what, done, total, figures=None):
-        if what == "training" and done == 2:
-            signal.raise_signal(signal.SIGINT)
-
     images, recipe = pictures(20), recipes.cvae(SPEC, size="tiny", prior=True)
-    fit(recipe, images, steps=5, out=tmp_path / "whole")
-    with pytest.raises(Interrupted):
-        fit(recipe, images, steps=5, out=tmp_path / "broken", progress=stop)
-    refit(tmp_path / "broken", images)
-    whole, broken = ((tmp_path / run / "model.safetensors").read_bytes() for run in ("whole", "broken"))
-    assert whole == broken
+    whole_and_stopped(recipe, images, tmp_path, steps=5, at=2)
 
 
 def test_labels_and_images_stay_together_in_training():

@@ -9,7 +9,7 @@ import pytest
 
 from morphospace import cli, recipes
 from morphospace.data.garments import CLASSES, garments
-from morphospace.evaluation import ORDINARY, classifier, disentanglement, evaluate
+from morphospace.evaluation import ORDINARY, evaluate
 from morphospace.fitting import fit
 from morphospace.report import write_report
 from morphospace.space import Space
@@ -30,11 +30,8 @@ def run(clothes, tmp_path_factory) -> Path:
     return folder
 
 
-def test_it_is_evaluated_in_every_part(run, clothes, monkeypatch, tmp_path):
-    monkeypatch.setattr(classifier, "LEAST_STEPS", 20)
-    monkeypatch.setattr(classifier, "EPOCHS", 1)
-    monkeypatch.setattr(disentanglement, "VOTES", 36)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+@pytest.mark.usefixtures("quick_evaluation")
+def test_it_is_evaluated_in_every_part(run, clothes):
     found = evaluate(Space.load(run), clothes, draws=4, count=100)
     assert tuple(found.parts) == ORDINARY
     for name, part in found.parts.items():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import signal
 
 import numpy as np
 import pytest
@@ -13,18 +12,19 @@ from torch import Tensor, nn
 
 import morphospace as ms
 from fixtures.small import Linear, make_images
+from fixtures.stopping import whole_and_stopped
 from morphospace import recipes, terms
 from morphospace.distributions import Chain, divergence, normal
 from morphospace.evaluation import evaluate
 from morphospace.families import Family, Gaussian
-from morphospace.fitting import fit, refit
+from morphospace.fitting import fit
 from morphospace.ladder import Descent, Ladder, levels_of
 from morphospace.model import VAE, Conditional, Trace
 from morphospace.networks import SIZES
 from morphospace.priors import StandardNormal
 from morphospace.report import write_report
 from morphospace.space import Space
-from morphospace.types import ImageSpec, Interrupted, UsageError
+from morphospace.types import ImageSpec, UsageError
 
 SPEC = ImageSpec(1, 8, 8)
 
@@ -417,15 +417,6 @@ def test_its_report_is_written(run, garments):
 
 
 def test_interrupted_in_the_warm_up_it_ends_with_the_same_bytes(tmp_path):
-    def stop(what, done, total, figures=None):
-        if what == "training" and done == 2:
-            signal.raise_signal(signal.SIGINT)
-
     images = make_images(40)
     recipe = recipes.ladder(images.spec, latent=7, size="tiny", levels=3)
-    fit(recipe, images, steps=8, out=tmp_path / "whole")
-    with pytest.raises(Interrupted):
-        fit(recipe, images, steps=8, out=tmp_path / "broken", progress=stop)
-    refit(tmp_path / "broken", images)
-    for name in ("model.safetensors", "latents.safetensors"):
-        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "broken" / name).read_bytes()
+    whole_and_stopped(recipe, images, tmp_path, steps=8, at=2)

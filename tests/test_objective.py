@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-import signal
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from fixtures.small import make_images, unit
+from fixtures.stopping import whole_and_stopped
 from morphospace import recipes
 from morphospace.distributions import normal
 from morphospace.families import Bernoulli, DiagonalNormal, Family
@@ -308,25 +308,10 @@ def test_other_methods_need_only_terms_families_priors_and_recipes(method, image
 @pytest.mark.parametrize("method", METHODS)
 def test_other_methods_resume_exactly(method, images, register, tmp_path):
     recipe = register(method)(images.spec)
-    fit(recipe, images, out=tmp_path / "whole")
-    with pytest.raises(Interrupted):
-        fit(recipe, images, out=tmp_path / "broken", progress=stop_at(5))
-    refit(tmp_path / "broken", images)
-    whole, broken = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "broken"))
-    assert whole == broken
-    for a, b in zip(lines(tmp_path / "whole"), lines(tmp_path / "broken"), strict=True):
+    whole, stopped = whole_and_stopped(recipe, images, tmp_path, at=5)
+    for a, b in zip(lines(whole), lines(stopped), strict=True):
         assert a.get("terms") == b.get("terms")
         assert (a["distortion"], a["rate"]) == (b["distortion"], b["rate"])
-
-
-def stop_at(step: int):
-    """A progress that asks for a stop as Ctrl-C does when training reaches ``step``."""
-
-    def progress(what, done, total, figures=None):
-        if what == "training" and done == step:
-            signal.raise_signal(signal.SIGINT)
-
-    return progress
 
 
 def loop_of(parts_of, images):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import json
 import math
-import signal
 from functools import cache
 
 import pytest
@@ -13,15 +12,16 @@ import torch
 from torch import Tensor
 
 from fixtures.small import make_images, unit
+from fixtures.stopping import whole_and_stopped
 from morphospace import recipes
 from morphospace.data.images import Images
 from morphospace.families import Likelihood
-from morphospace.fitting import fit, refit
+from morphospace.fitting import fit
 from morphospace.model import VAE, Trace
 from morphospace.recipes import Parts, Recipe
 from morphospace.settings import Settings
 from morphospace.space import Space
-from morphospace.types import ImageSpec, Interrupted, UnknownName, UsageError
+from morphospace.types import ImageSpec, UnknownName, UsageError
 
 CHANNELS = (1, 3)
 SIDES = ((28, 28), (32, 32), (48, 40))
@@ -247,19 +247,9 @@ ADVERSARIAL = [name for name in recipes.names() if built(name, own_shape(name)).
 @pytest.mark.parametrize("name", ADVERSARIAL)
 def test_with_a_critic_it_resumes_exactly(name, tmp_path):
     """The critic, its optimizer and the random numbers of both are part of what is taken up again."""
-
-    def stop(what, done, total, figures=None):
-        if what == "training" and done == 2:
-            signal.raise_signal(signal.SIGINT)
-
     spec = own_shape(name)
     images, recipe = make_images(20, spec.shape), made(name, spec)
-    fit(recipe, images, steps=5, out=tmp_path / "whole")
-    with pytest.raises(Interrupted):
-        fit(recipe, images, steps=5, out=tmp_path / "broken", progress=stop)
-    refit(tmp_path / "broken", images)
-    whole, broken = ((tmp_path / run / "model.safetensors").read_bytes() for run in ("whole", "broken"))
-    assert whole == broken
+    whole_and_stopped(recipe, images, tmp_path, steps=5, at=2)
 
 
 def test_the_adversarial_ones_are_those_that_one_would_think():

@@ -18,6 +18,7 @@ import torch
 
 from fixtures import runs
 from fixtures.small import make_images
+from fixtures.stopping import stop_at
 from morphospace.fitting import refit
 from morphospace.settings import Settings
 from morphospace.training import checkpoint, loop
@@ -56,16 +57,6 @@ def stopped(tmp_path_factory) -> Path:
 @pytest.fixture
 def broken(stopped, tmp_path) -> Path:
     return Path(shutil.copytree(stopped, tmp_path / "run"))
-
-
-def stop_at(step: int, number: signal.Signals = signal.SIGINT):
-    """A progress that raises a signal, as Ctrl-C does, when training reaches ``step``."""
-
-    def progress(what, done, total, figures=None):
-        if what == "training" and done == step:
-            signal.raise_signal(number)
-
-    return progress
 
 
 def assert_same_end(folder: Path, expected: Path) -> None:

@@ -19,8 +19,6 @@ from morphospace.data.images import Images
 from morphospace.evaluation import (
     FILE,
     ORDINARY,
-    classifier,
-    disentanglement,
     evaluate,
     measuring,
     read_evaluation,
@@ -33,15 +31,8 @@ from morphospace.report.facts import gather
 from morphospace.space import Space
 from morphospace.types import RunError, UnknownName, UsageError
 
+pytestmark = pytest.mark.usefixtures("quick_evaluation")
 QUICK = {"draws": 4, "count": 200}
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch, tmp_path):
-    monkeypatch.setattr(classifier, "LEAST_STEPS", 20)
-    monkeypatch.setattr(classifier, "EPOCHS", 1)
-    monkeypatch.setattr(disentanglement, "VOTES", 36)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 @pytest.fixture(scope="module")

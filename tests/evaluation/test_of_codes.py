@@ -9,7 +9,7 @@ import pytest
 
 from morphospace import priors, recipes
 from morphospace.data.garments import garments
-from morphospace.evaluation import classifier, disentanglement, evaluate
+from morphospace.evaluation import evaluate
 from morphospace.evaluation.aggregate import code_figures
 from morphospace.fitting import fit
 from morphospace.report import write_report
@@ -17,11 +17,7 @@ from morphospace.space import Space
 
 
 @pytest.fixture(autouse=True)
-def _quickly(monkeypatch, tmp_path):
-    monkeypatch.setattr(classifier, "LEAST_STEPS", 20)
-    monkeypatch.setattr(classifier, "EPOCHS", 1)
-    monkeypatch.setattr(disentanglement, "VOTES", 36)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+def _quickly(monkeypatch, quick_evaluation):
     make, learn, _ = priors.FITTED["autoregressive"]
     monkeypatch.setitem(priors.FITTED, "autoregressive", (make, learn, 40))
 

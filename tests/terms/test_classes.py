@@ -157,6 +157,7 @@ def test_a_few_labels_name_the_classes(tmp_path):
     lines = [
         line for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines() if '"test"' in line
     ]
+    assert lines
     assert all('"accuracy"' in line for line in lines)
     again = Space.load(tmp_path / "run")
     said = again.classify(pictures)

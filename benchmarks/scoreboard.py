@@ -211,13 +211,16 @@ def _mean(values: Sequence[float], form: str) -> str:
 
 
 def _with_error(lines: Sequence[Line], name: str) -> str:
-    """A figure and, in brackets, its own standard error: over seeds, the error of their mean."""
+    """A figure and, in brackets, its own standard error: over seeds the mean of theirs.
+
+    That is the most that the error of their mean can be: all seeds are measured on the same images, whose choice errs in
+    one direction for all, so that it does not average out.
+    """
     shown = _mean(_figures(lines, name), "{:.2f}")
     errors = _figures(lines, f"{name}_error")
     if not shown or len(errors) < len(_figures(lines, name)):
         return shown
-    error = sum(e**2 for e in errors) ** 0.5 / len(errors)
-    return f"{shown} (±{error:.2f})"
+    return f"{shown} (±{statistics.mean(errors):.2f})"
 
 
 def _named(groups: Iterable[Sequence[Line]]) -> str:

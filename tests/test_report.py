@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html import unescape
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 from PIL import Image
 
 from morphospace import cli, recipes
@@ -15,6 +17,7 @@ from morphospace.fitting import fit
 from morphospace.morphing import Morph, Place
 from morphospace.report import SECTIONS, card, morph_figure_png, write_card, write_report
 from morphospace.report.facts import gather, means_by, nearest
+from morphospace.report.places import the_manifold
 from morphospace.report.transitions import STUDY, choose_pairs, hybrids, spans
 from morphospace.space import Space
 from morphospace.types import RunError, UsageError
@@ -375,3 +378,21 @@ def test_a_model_without_a_likelihood_is_told_of_without_an_elbo(tmp_path, capsy
     shown = capsys.readouterr().out
     assert "neg_elbo" not in shown
     assert "distortion" in shown
+
+
+def test_the_decoded_grid_follows_the_images_where_no_standard_normal_holds_them(space, images, tmp_path):
+    """A grid over quantiles of N(0, I) would stand beside latents whose prior lies elsewhere."""
+    words = the_manifold(gather(space, images)).drawings[0].caption
+    assert "even in the quantiles of the prior" in words
+    fitted = space.with_prior("mixture", components=2)
+    fitted.latents = replace(space.latents, mean=space.latents.mean + np.float32([30, -20]))
+    fitted.save(tmp_path / "run")
+    drawing = the_manifold(gather(fitted, images)).drawings[0]
+    assert "even in the quantiles of the training images' latents" in drawing.caption
+    assert "share of the prior" not in drawing.caption
+    texts = [text.get_text().replace("−", "-") for text in drawing.figure.findobj(Text)]
+    told = [float(text) for text in texts if re.fullmatch(r"-?\d+\.\d", text)]
+    assert told
+    train = fitted.latents.train.mean
+    low, high = train.min(0) - 0.1, train.max(0) + 0.1
+    assert all(low[0] < value < high[0] or low[1] < value < high[1] for value in told)

@@ -18,6 +18,7 @@ from morphospace.plots import (
     picture_strips,
     signed,
 )
+from morphospace.priors import StandardNormal
 from morphospace.report.facts import Facts, nearest
 from morphospace.report.page import Drawing, Section, counted
 
@@ -112,8 +113,8 @@ def distances(points: Float[np.ndarray, "M D"]) -> Float[np.ndarray, "M M"]:
 
 
 def the_manifold(facts: Facts) -> Section:
-    """A grid over the prior's quantiles, decoded; of a decoder that is told of classes, a row of it for each class; of
-    codes, which have no directions, draws from the prior.
+    """A grid over the quantiles of a standard normal prior, or else of the latents, decoded; of a decoder that is told
+    of classes, a row of it for each class; of codes, which have no directions, draws from the prior.
     """
     if facts.space.conditional:
         return _styles(facts)
@@ -122,33 +123,60 @@ def the_manifold(facts: Facts) -> Section:
     spec, dimensions = facts.space.spec, facts.space.dimensions
     most = 15 if dimensions > 1 else 9
     n = max(5, min(most, int(GRID_SIDE * DPI) // max(spec.height, spec.width)))
-    n -= (n + 1) % 2  # odd, so that the middle of the prior is among them
+    n -= (n + 1) % 2  # odd, so that the middle is among them
     title = "What the decoder makes of each z"
-    places = ndtri((np.arange(n) + 0.5) / n)
+    xs, ys = _steps(facts, n)
     if dimensions == 1:
-        images = facts.decode(places[:, None])[None]
-        figure = decoded_grid(images, places, None, title=title, xlabel="z")
+        images = facts.decode(xs[:, None])[None]
+        figure = decoded_grid(images, xs, None, title=title, xlabel="z")
     else:
-        xs, ys = np.meshgrid(places, places)
-        coordinates = np.stack([xs.ravel(), ys.ravel()], 1).astype(np.float32)
+        across, up = np.meshgrid(xs, ys)
+        coordinates = np.stack([across.ravel(), up.ravel()], 1).astype(np.float32)
         images = facts.decode(facts.plane.lift(coordinates)).reshape(n, n, *spec.shape)
         x, y = axis_labels(facts)
-        figure = decoded_grid(images, places, places, title=title, xlabel=x, ylabel=y)
+        figure = decoded_grid(images, xs, ys, title=title, xlabel=x, ylabel=y)
     caption = (
-        f"{counted(images.shape[0] * n, 'point')} of the space, decoded. The steps are even in the prior's quantiles, "
-        f"from {50 / n:.1f} % to {100 - 50 / n:.1f} % along each axis (z from {signed(places[0])} to "
-        f"{signed(places[-1])}), so that every picture stands for the same share of the prior. Neighbours should "
-        "differ little; a picture that is like nothing marks a hole. "
+        f"{counted(images.shape[0] * n, 'point')} of the space, decoded. The steps are even in the quantiles of "
+        f"{_quantiles_of(facts)}, from {50 / n:.1f} % to {100 - 50 / n:.1f} % along each axis"
     )
-    if dimensions > 2:
+    if _standard(facts) and dimensions <= 2:
+        span = f"z from {signed(xs[0])} to {signed(xs[-1])}"
+        caption += f" ({span}), so that every picture stands for the same share of the prior"
+    caption += f". Neighbours should differ little; a picture that is like nothing marks a hole. {_plane_words(facts)}"
+    if not facts.space.model.encoder.family.plane:
         caption += (
-            f"{_plane_words(facts)}The quantiles are those of a standard normal along each direction, counted from the "
-            "mean of the latents."
+            "The points of this space are not any numbers: what lies beside them is drawn as well, though no image is "
+            "ever encoded there."
         )
     alt = f"A grid of {images.shape[0]} by {n} decoded images, changing smoothly from one to the next."
     return Section(
         "manifold", "The decoded manifold", drawings=[Drawing("manifold", figure, alt, caption.strip())]
     )
+
+
+def _standard(facts: Facts) -> bool:
+    """Whether images were held to N(0, I), so that its quantiles are where they lie."""
+    model = facts.space.model
+    return type(model.prior) is StandardNormal and model.encoder.family.normalised
+
+
+def _steps(facts: Facts, count: int) -> tuple[Float[np.ndarray, " {count}"], Float[np.ndarray, " {count}"]]:
+    """Places along the two axes of the plane, even in quantiles."""
+    parts = (np.arange(count) + 0.5) / count
+    if _standard(facts):
+        return ndtri(parts), ndtri(parts)
+    z = facts.latents.mean[facts.train]
+    points = np.repeat(z, 2, 1) if facts.space.dimensions == 1 else facts.plane.project(z)
+    xs, ys = np.quantile(points.astype(np.float64), parts, axis=0).T
+    return xs, ys
+
+
+def _quantiles_of(facts: Facts) -> str:
+    if not _standard(facts):
+        return "the training images' latents"
+    if facts.space.dimensions <= 2:
+        return "the prior"
+    return "a standard normal along each direction, counted from the mean of the latents"
 
 
 def _styles(facts: Facts) -> Section:

@@ -213,8 +213,8 @@ def _mean(values: Sequence[float], form: str) -> str:
 def _with_error(lines: Sequence[Line], name: str) -> str:
     """A figure and, in brackets, its own standard error: over seeds the mean of theirs.
 
-    That is the most that the error of their mean can be: all seeds are measured on the same images, whose choice errs in
-    one direction for all, so that it does not average out.
+    That is the most that the error of their mean can be: all seeds are measured on the same images, whose choice errs
+    in one direction for all, so that it does not average out.
     """
     shown = _mean(_figures(lines, name), "{:.2f}")
     errors = _figures(lines, f"{name}_error")

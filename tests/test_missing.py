@@ -330,6 +330,7 @@ def test_a_space_of_whole_images_refuses_others_but_fills_them_in(space):
     found = space.impute(x, draws=20, ways=2)
     assert torch.isfinite(found.mean).all()
     assert torch.equal(found.mean[~x.isnan()], x[~x.isnan()])
+    assert space.impute(x[:0], draws=20, ways=2).draws.shape == (2, 0, 1, 8, 8)
     with pytest.raises(UsageError, match=r"expected bool, \(4, 8, 8\)"):
         space.impute(x, np.ones((4, 8, 7), bool))
     with pytest.raises(UsageError, match="at least one"):

@@ -16,7 +16,8 @@ from morphospace import recipes
 from morphospace.fitting import fit, refit
 from morphospace.space import Space
 from morphospace.training import checkpoint
-from morphospace.types import RunError, UsageError
+from morphospace.training.device import pick_device
+from morphospace.types import RunError, UnknownName, UsageError
 
 # The same image in a batch of another size: convolutions add the same numbers in another order.
 ORDER_OF_SUMMATION = {"rtol": 1e-5, "atol": 1e-6}
@@ -219,6 +220,13 @@ def test_a_folder_gives_the_same_space_again(images, recipe, tmp_path):
     kept = ("config.json", "results.json", "model.safetensors", "latents.safetensors", "sampler.safetensors")
     for name in kept:
         assert (tmp_path / "copy" / name).read_bytes() == (tmp_path / "run" / name).read_bytes()
+
+
+def test_a_device_is_named_as_for_training(finished):
+    there = next(Space.load(finished, "auto").model.parameters()).device.type
+    assert there == pick_device("auto")
+    with pytest.raises(UnknownName, match="Did you mean 'cpu'"):
+        Space.load(finished, "cpuu")
 
 
 def test_a_folder_holds_these_files_and_no_others(finished):

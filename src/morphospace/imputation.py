@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
+from numpy.typing import NDArray
 from torch import Tensor
 
 import morphospace.distributions as d
 from morphospace.families import Masked
 from morphospace.model import VAE, Labels
-from morphospace.types import UsageError
+from morphospace.types import ImageSpec, UsageError
 
-__all__ = ["Imputed", "impute"]
+__all__ = ["AT_ONCE", "Imputed", "as_mask", "impute"]
+
+AT_ONCE = 50
+"""Points decoded together for each image."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +43,7 @@ def impute(
     draws: int,
     ways: int,
     labels: Labels | None = None,
-    chunk: int = 50,
+    chunk: int = AT_ONCE,
 ) -> Imputed:
     """Impute the pixels of ``x`` that are nan, by torch's current generator.
 
@@ -62,6 +67,8 @@ def impute(
         raise UsageError(
             "this space has no likelihood to weigh by; train a recipe that has one, such as 'missing-pixels'"
         )
+    if not len(x):
+        return Imputed(x, x.expand(ways, *x.shape), x.new_zeros(0))
     likelihood = model.decoder.family
     if isinstance(likelihood, Masked):
         likelihood = likelihood.whole
@@ -88,6 +95,25 @@ def impute(
         torch.where(missing, again, x),
         (1 / w.square().sum(0)).to(x.dtype),
     )
+
+
+def as_mask(
+    observed: NDArray[np.bool_] | Tensor, count: int, spec: ImageSpec
+) -> Bool[Tensor, "{count} channels H W"]:
+    """Which pixels of ``count`` images are known, as a tensor with one channel or all.
+
+    Raises:
+        UsageError: for a mask of another kind or shape than (N, H, W), (N, 1, H, W) or (N, C, H, W).
+    """
+    known = torch.as_tensor(np.asarray(observed))
+    known = known[:, None] if known.dim() == 3 else known
+    sides = (spec.height, spec.width)
+    if known.dtype != torch.bool or known.shape not in ((count, 1, *sides), (count, *spec.shape)):
+        raise UsageError(
+            f"observed is {known.dtype} of shape {tuple(known.shape)}; expected bool, ({count}, {spec.height}, "
+            f"{spec.width})"
+        )
+    return known
 
 
 def _by_image(values: Float[Tensor, " N"]) -> Float[Tensor, "N 1 1 1"]:

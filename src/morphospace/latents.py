@@ -96,6 +96,11 @@ class Latents:
         return self.take(self.splits == 0)
 
     @property
+    def learned(self) -> Latents:
+        """Those of the training images; all of them, where none are for training."""
+        return self.train if (self.splits == 0).any() else self
+
+    @property
     def test(self) -> Latents:
         return self.take(self.splits == 2)
 
@@ -120,7 +125,7 @@ class Latents:
 
     def prototypes(self, seed: int = 0) -> Prototypes:
         """The mean training latent of each class; without classes, the centres of k-means clusters, largest first."""
-        train = self.train if (self.splits == 0).any() else self
+        train = self.learned
         if train.labels is not None:
             present = [c for c in range(len(self.classes)) if (train.labels == c).any()]
             points = np.stack([train.mean[train.labels == c].mean(0, dtype=np.float64) for c in present])
@@ -143,7 +148,7 @@ class Latents:
         """
         if self.labels is None:
             raise ValueError("these latents have no labels")
-        train = with_spread(self.train if (self.splits == 0).any() else self)
+        train = with_spread(self.learned)
         logs = at_points(points, train.mean, train.scale, train.labels, len(self.classes))
         shares = np.exp(logs - logs.max(1, keepdims=True))
         return np.asarray(shares / shares.sum(1, keepdims=True))

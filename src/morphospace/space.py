@@ -24,7 +24,7 @@ from morphospace.data.labels import chosen
 from morphospace.distributions import Alphabet, Distribution
 from morphospace.families import Masked
 from morphospace.files import write_text
-from morphospace.imputation import Imputed, impute
+from morphospace.imputation import AT_ONCE, Imputed, as_mask, impute
 from morphospace.latents import Latents, Prototypes
 from morphospace.model import VAE, Conditional
 from morphospace.networks import count_parameters
@@ -34,15 +34,12 @@ from morphospace.seeds import seed_of, seeded
 from morphospace.settings import Settings
 from morphospace.training import checkpoint
 from morphospace.training.config import config_sha256, read_config, require_same_images, write_config
-from morphospace.training.device import channels_last
+from morphospace.training.device import channels_last, pick_device
 from morphospace.training.feed import Incomplete, to_unit
 from morphospace.training.measure import chunk_size
 from morphospace.types import ImageSpec, Progress, RunError, UsageError, silent
 
 __all__ = ["Classes", "Space"]
-
-IMPUTED_AT_ONCE = 50
-"""Points decoded together for each image."""
 
 Classes = str | int | Sequence[str] | Sequence[int] | NDArray[Any] | Tensor
 """One class for all, or one for each of N: by its name, or by its position in `Space.classes`; or (N, Y) weights of
@@ -227,38 +224,22 @@ class Space:
         pixels = self._pixels_of(images)
         if draws < 1 or ways < 1:
             raise UsageError(f"{draws} draws and {ways} ways were asked for; expected at least one of each")
-        known = observed
-        if known is None and isinstance(images, Images):
-            known = images.observed
-        if known is not None:
-            known = torch.as_tensor(np.asarray(known))
-            known = known[:, None] if known.dim() == 3 else known
-            sides = (self.spec.height, self.spec.width)
-            if known.dtype != torch.bool or known.shape not in (
-                (len(pixels), 1, *sides),
-                (len(pixels), *self.spec.shape),
-            ):
-                raise UsageError(
-                    f"observed is {known.dtype} of shape {tuple(known.shape)}; expected bool, ({len(pixels)}, "
-                    f"{self.spec.height}, {self.spec.width})"
-                )
+        if observed is None and isinstance(images, Images):
+            observed = images.observed
+        known = None if observed is None else as_mask(observed, len(pixels), self.spec)
         if labels is None and isinstance(images, Images):
             labels = self._own_labels(images)
         told = self.model.encoder.classes or self.model.decoder.classes
         y = self._told(told, labels, len(pixels), "model")
         device = next(self.model.parameters()).device
-        size, parts = chunk_size(self.spec.pixels, IMPUTED_AT_ONCE), []
-        for start in range(0, len(pixels), size):
+        size, parts = chunk_size(self.spec.pixels, AT_ONCE), []
+        for start in range(0, max(len(pixels), 1), size):
             some = slice(start, start + size)
             chunk = pixels[some] if isinstance(pixels, Tensor) else torch.from_numpy(np.array(pixels[some]))
             x = _as_pixels(chunk, missing=True).to(device)
             x = x if known is None else x.masked_fill(~known[some].to(device), torch.nan)
             with seeded(seed, "impute", start):
-                parts.append(
-                    impute(
-                        self.model, x, draws, ways, None if y is None else y[some].to(device), IMPUTED_AT_ONCE
-                    )
-                )
+                parts.append(impute(self.model, x, draws, ways, None if y is None else y[some].to(device)))
             progress("imputing", min(start + size, len(pixels)), len(pixels))
         return Imputed(
             torch.cat([part.mean for part in parts]).cpu(),
@@ -321,7 +302,7 @@ class Space:
         """
         if self.sampler is None and not self.draws_from_prior:
             latents = self.known_latents()
-            train = latents.train if (latents.splits == 0).any() else latents
+            train = latents.learned
             arguments = sampler_arguments(self.dimensions, len(train))
             made = fit_prior(SAMPLER, train.mean, train.scale, arguments, self.settings.seed, progress)
             assert isinstance(made, Fitted)
@@ -408,7 +389,7 @@ class Space:
                 "numbers, as those of a fitted prior are; train with another posterior, such as that of 'vae'"
             )
         latents = self.known_latents()
-        train = latents.train if (latents.splits == 0).any() else latents
+        train = latents.learned
         encoded = None if images is None else self._encoded(images)
         prior = fit_prior(name, train.mean, train.scale, arguments, seed, progress, alphabet, encoded)
         model = copy.deepcopy(self.model)
@@ -502,9 +483,10 @@ class Space:
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str], device: str = "cpu") -> Space:
-        """The space that a finished run holds.
+        """The space that a finished run holds, on a device: "cpu", "cuda", "mps", or "auto" for the fastest there is.
 
         Raises:
+            UsageError: if this machine lacks the device.
             RunError: if the folder is not a finished run, or is damaged.
         """
         path = Path(folder)
@@ -534,7 +516,7 @@ class Space:
             results = json.loads((path / "results.json").read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise RunError(f"{path} is damaged ({str(error).splitlines()[0]}); train again") from None
-        space = cls(channels_last(model.to(device)).eval(), recipe, config, results, folder=path)
+        space = cls(channels_last(model.to(pick_device(device))).eval(), recipe, config, results, folder=path)
         space.latents = _load_latents(path, space.classes)
         space.sampler = _load_sampler(path, space.dimensions)
         return space

@@ -69,7 +69,7 @@ def estimate_figures(
     if images is not None and space.folder is not None:
         require_same_images(images, space.config, space.folder)
     latents = space.known_latents()
-    train = with_spread(latents.train if (latents.splits == 0).any() else latents)
+    train = with_spread(latents.learned)
     count = len(space.classes) if train.labels is not None else 1
     with torch.inference_mode():
         prior = space.model.prior(space.model.encoder)

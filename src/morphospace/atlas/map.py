@@ -190,7 +190,7 @@ class _Maker:
     def __init__(self, space: Space, images: Images | None, seed: int, progress: Progress) -> None:
         self.space, self.images, self.seed, self.progress = space, images, seed, progress
         latents = space.known_latents()
-        self.train = with_spread(latents.train if (latents.splits == 0).any() else latents)
+        self.train = with_spread(latents.learned)
         self.classes = space.classes if self.train.labels is not None else ()
         self.notes: list[str] = []
         if not space.model.encoder.family.normalised:

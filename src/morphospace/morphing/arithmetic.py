@@ -139,7 +139,7 @@ def traversals(
     if steps < 2:
         raise UsageError(f"{steps} steps were asked for; expected at least 2")
     latents = space.known_latents()
-    train = latents.train if (latents.splits == 0).any() else latents
+    train = latents.learned
     mean, scale = train.mean.astype(np.float64), train.scale.astype(np.float64)
     middle = mean.mean(0) if place is None else locate(space, place).z.astype(np.float64)
     rates = _rates(mean, scale)

@@ -249,7 +249,7 @@ def ground_of(
 
 def _cloud(space: Space, decode: object, classifier: Classifier | None) -> Cloud:
     latents = space.known_latents()
-    train = with_spread(latents.train if (latents.splits == 0).any() else latents)
+    train = with_spread(latents.learned)
     model = space.model
     device = next(model.parameters()).device
     with torch.inference_mode():

@@ -96,7 +96,7 @@ def class_place(space: Space, row: int) -> Float[np.ndarray, " D"]:
     if isinstance(manifold, Plane):
         return np.asarray(prototypes.points[row])
     latents = space.known_latents()
-    train = latents.train if (latents.splits == 0).any() else latents
+    train = latents.learned
     if prototypes.clusters or train.labels is None:
         members = train.mean[np.linalg.norm(train.mean - prototypes.points[row], axis=1).argsort()[:100]]
     else:

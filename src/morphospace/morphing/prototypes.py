@@ -78,7 +78,7 @@ def prototypes(
     """
     manifold = manifold_of(space)
     latents = space.known_latents()
-    train = with_spread(latents.train if (latents.splits == 0).any() else latents)
+    train = with_spread(latents.learned)
     rows = _rows(space, train, members)
     own = train.take(rows)
     found = [

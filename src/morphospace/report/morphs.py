@@ -78,7 +78,7 @@ def morph_figure_png(way: Morph, path: Path) -> None:
 def comparison_png(space: Space, made: Morph, ground: Ground, path: Path) -> None:
     """Write all ways that a morph knows: on the map, with their films and scores, and why the best is the best."""
     latents = space.known_latents()
-    train = latents.train if (latents.splits == 0).any() else latents
+    train = latents.learned
     plane = train.plane()
     picked = np.random.default_rng(0).permutation(len(train))[:MOST_DOTS]
     names = ("z₁", "z₂") if plane.own else ("first direction of greatest variance", "second direction")

@@ -294,6 +294,16 @@ class Space:
         """
         return "prior" in self.config or self.model.classes > 0 or not self.model.encoder.family.plane
 
+    @cached_property
+    def former_prior(self) -> Prior | None:
+        """The prior that the model was trained with, where `with_prior` put another in its place; None elsewhere, and
+        where it had learned something, since that is gone.
+        """
+        if "prior" not in self.config:
+            return None
+        made = self.recipe.build().model.prior
+        return None if made.state_dict() else made.to(next(self.model.parameters()).device).eval()
+
     def fit_sampler(self, progress: Progress = silent) -> Fitted | None:
         """The sampler, fitted to the training images' latents where that has not been done; None if it is the prior.
 

@@ -59,6 +59,9 @@ def test_labelled_images_tell_what_is_recognised(images):
     found, _ = estimate_figures(space, images, draws=50)
     assert -1 <= found["excess_unrecognisable"].value <= 1
     assert found["excess_unrecognisable"].draws == 50
+    for name, figure in found.items():
+        assert figure.error is not None, name
+        assert "standard error" in figure.error_is, name
     again, _ = estimate_figures(space, images, draws=50)
     assert {k: f.value for k, f in again.items()} == {k: f.value for k, f in found.items()}
 

@@ -8,9 +8,11 @@ from scipy.stats import norm
 
 from morphospace.atlas.density import aggregate
 from morphospace.atlas.figures import (
+    TOLERANCE,
     Densities,
-    density_figures,
     excess_figure,
+    integrals,
+    nearest_figures,
     recognised_figures,
     stretch_figures,
     weighted_quantiles,
@@ -42,9 +44,19 @@ def test_they_are_refined_until_they_stand_and_lie_within_their_errors():
         asked.append(grid.shape[0])
         return on(grid)
 
-    found = density_figures(on(FIRST), finer)
-    assert asked in ([128], [128, 256])
-    best = on(FIRST.refined(16)).measured(tuple(found))
+    all_of_it = integrals(on(FIRST), finer, ("left", "right"))
+    found = dict(all_of_it.figures)
+    assert all_of_it.notes == ()
+    assert asked == [128, 256, 512][: len(asked)]
+    assert max(figure.extra.get("moved", 0) for figure in found.values()) <= TOLERANCE
+    finest = on(FIRST.refined(16))
+    largest = found.pop("largest_overlap")
+    # Two normals side by side overlap in both tails beyond their middle.
+    assert largest.value == all_of_it.overlap[0, 1] == pytest.approx(2 * norm.sf(A / S), abs=1e-5)
+    assert "left and right" in largest.definition
+    assert largest.error == all_of_it.overlap_error[0, 1]
+    assert abs(finest.overlap()[0, 1] - largest.value) <= max(2 * largest.error, 1e-6)
+    best = finest.measured(tuple(found))
     for name, figure in found.items():
         assert figure.error is not None
         assert abs(figure.value - best[name]) <= max(2 * figure.error, 1e-6), name
@@ -57,16 +69,41 @@ def test_they_are_refined_until_they_stand_and_lie_within_their_errors():
 
 def test_without_sampler_or_classes_nothing_is_said_of_them():
     one = Densities(FIRST, normal_of(FIRST, 1.0), on(FIRST).by_class.sum(0, keepdims=True), None)
-    found = density_figures(
+    found = integrals(
         one, lambda grid: Densities(grid, normal_of(grid, 1.0), on(grid).by_class.sum(0, keepdims=True), None)
-    )
+    ).figures
     assert set(found) == {"kl_to_prior", "hole_mass", "missed_mass"}
 
 
 def test_mass_beyond_the_edge_counts_as_error():
     narrow = Grid.over(np.array([-7.0, -2.0]), np.array([7.0, 2.0]), 128)  # 4.6 % of both lie above and below
-    found = density_figures(on(narrow), on)
-    assert found["hole_mass"].error == pytest.approx(2 * norm.sf(2), rel=0.1)
+    found = integrals(on(narrow), on, ("left", "right"))
+    assert found.figures["hole_mass"].error == pytest.approx(2 * norm.sf(2), rel=0.1)
+    assert found.overlap_error[0, 1] >= 2 * norm.sf(2)  # of each class as much lies there
+
+
+def test_a_tolerance_that_is_not_met_is_said():
+    """Densities that are other ones on every grid never stand."""
+    steps = iter(range(1, 9))
+
+    def restless(grid: Grid) -> Densities:
+        sigma = 1 + 0.1 * next(steps)
+        by_class = on(grid).by_class
+        return Densities(grid, normal_of(grid, sigma), by_class, None)
+
+    found = integrals(on(FIRST, False), restless, ("left", "right"))
+    assert found.figures["kl_to_prior"].extra["cells"] == 2048
+    (note,) = found.notes
+    assert "2048 × 2048" in note
+    assert "kl_to_prior by" in note
+    assert "bayes_error" not in note  # it stands
+    assert found.figures["kl_to_prior"].error > TOLERANCE
+
+
+def test_a_grid_finer_than_the_finest_is_refined_once():
+    fine = Grid.over(FIRST.low, FIRST.high, 1200)
+    found = integrals(on(fine, False), lambda grid: on(grid, False))
+    assert found.figures["hole_mass"].extra["cells"] == 2400
 
 
 def test_weighted_quantiles_are_those_of_repeated_values():
@@ -88,13 +125,29 @@ def test_the_stretch_is_told_where_the_images_lie():
 def test_the_unrecognised_part_is_the_mass_where_nothing_is_sure():
     top = np.where(FIRST.x > 1, 0.5, 0.9)[None] * np.ones(FIRST.shape)
     p = normal_of(FIRST, 1.0)
-    found = recognised_figures(
-        FIRST, top, {"prior": p, "posterior": on(FIRST).posterior}, 2 * np.ones(FIRST.shape)
-    )
+    found = recognised_figures(FIRST, top, {"prior": p, "posterior": on(FIRST).posterior})
     # The step's edge lies between two columns: within one step of 0.22 of the density there.
     assert found["unrecognised_prior"].value == pytest.approx(norm.sf(1), abs=0.5 * 0.22 * norm.pdf(1))
-    assert found["nearest_prior"].value == pytest.approx(2)
     assert found["unrecognised_posterior"].error is not None
+
+
+def test_a_smooth_border_of_what_is_recognised_is_met_within_the_error():
+    """Log-odds that fall along z₁, so that the border lies where they are those of 0.7."""
+    fall = 1 / (1 + np.exp(3 * FIRST.x - 1))
+    top = np.broadcast_to(fall, FIRST.shape)
+    border = (1 - np.log(0.7 / 0.3)) / 3
+    found = recognised_figures(FIRST, top, {"prior": normal_of(FIRST, 1.0)})["unrecognised_prior"]
+    assert found.error is not None
+    assert abs(found.value - norm.sf(border)) <= found.error < 0.02
+    assert found.value == pytest.approx(norm.sf(border), abs=1e-3)
+
+
+def test_the_mean_distance_says_what_sparser_points_do_to_it():
+    p = normal_of(FIRST, 1.0)
+    x = np.broadcast_to(FIRST.x, FIRST.shape)
+    found = nearest_figures(FIRST, 2 + x, 2.1 + x, {"prior": p})["nearest_prior"]
+    assert found.value == pytest.approx(2)
+    assert found.error == pytest.approx(0.1)
 
 
 def test_the_excess_is_a_difference_of_two_shares():

@@ -38,6 +38,12 @@ def test_everything_is_made(mapped, images):
         mapped.figures
     )
     assert all(figure.definition for figure in mapped.figures.values())
+    for name, figure in mapped.figures.items():
+        assert figure.error is not None, name
+        assert figure.error_is, name
+    assert mapped.overlap_error.shape == (3, 3)
+    assert (mapped.overlap_error >= 0).all()
+    assert mapped.figures["nearest_prior"].error > 0
 
 
 def test_it_comes_back_as_it_was(mapped, run):
@@ -46,7 +52,16 @@ def test_it_comes_back_as_it_was(mapped, run):
     assert path == run / FILE
     again = read_atlas(run)
     assert again is not None
-    for name in ("prior", "by_class", "sampler", "recognition", "metric", "nearest", "overlap"):
+    for name in (
+        "prior",
+        "by_class",
+        "sampler",
+        "recognition",
+        "metric",
+        "nearest",
+        "overlap",
+        "overlap_error",
+    ):
         np.testing.assert_allclose(getattr(again, name), getattr(mapped, name), atol=1e-6)
     np.testing.assert_array_equal(again.grid.points, mapped.grid.points)
     assert {k: f.to_json() for k, f in again.figures.items()} == {

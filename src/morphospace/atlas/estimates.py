@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from morphospace.atlas.figures import DEFINITIONS, SURE, excess_figure
+from morphospace.atlas.figures import DEFINITIONS, OF_FORMER, OF_PRIOR, OF_SAMPLER, SURE, excess_figure
+from morphospace.atlas.map import samples_of
 from morphospace.atlas.measures import HOLE
 from morphospace.data.images import Images
 from morphospace.distributions import Distribution
@@ -71,10 +72,8 @@ def estimate_figures(
     latents = space.known_latents()
     train = with_spread(latents.learned)
     count = len(space.classes) if train.labels is not None else 1
-    with torch.inference_mode():
-        prior = space.model.prior(space.model.encoder)
-        fitted = space.fit_sampler(progress)
-        sampler = None if fitted is None else fitted(space.model.encoder)
+    space.fit_sampler(progress)
+    laws = _laws(space)
 
     def log_q(z: Float[np.ndarray, "S D"]) -> Float[np.ndarray, "S M"]:
         return at_points(z, train.mean, train.scale, train.labels, max(count, 1), progress)
@@ -83,14 +82,10 @@ def estimate_figures(
     each = log_q(z)
     q = np.logaddexp.reduce(each, axis=1)
     figures: dict[str, Figure] = {}
-    for law, from_prior, names in (
-        (prior, True, ("kl_to_prior", "hole_mass", "missed_mass")),
-        (sampler, False, ("sampler_kl", "sampler_hole_mass", "sampler_missed_mass")),
-    ):
-        if law is None:
-            continue
+    for law, names in laws:
         p = _log_prob(law, z)
-        other = space.draw(draws, seed, prior=from_prior).numpy().astype(np.float64)
+        with seeded(seed, "sample"), torch.inference_mode():
+            other = law.rsample(torch.Size((draws,))).double().cpu().numpy()
         there = np.logaddexp.reduce(log_q(other), axis=1)
         figures[names[0]] = _mean(names[0], q - p)
         figures[names[1]] = _mean(names[1], there < np.log(HOLE) + _log_prob(law, other))
@@ -102,6 +97,13 @@ def estimate_figures(
         "standard errors. Densities at the draws are exact."
     ]
     return figures | _excess(space, images, draws, seed, progress, notes), notes
+
+
+@torch.inference_mode()
+def _laws(space: Space) -> list[tuple[Distribution, tuple[str, str, str]]]:
+    """What the aggregated posterior is compared with, and the names of the figures."""
+    parts = ((space.model.prior, OF_PRIOR), (space.sampler, OF_SAMPLER), (space.former_prior, OF_FORMER))
+    return [(part(space.model.encoder), names) for part, names in parts if part is not None]
 
 
 def _draws_of(train: Latents, draws: int, seed: int) -> Float[np.ndarray, "S D"]:
@@ -147,9 +149,6 @@ def _excess(
     rows = np.linspace(0, len(known) - 1, min(draws, len(known))).round().astype(int)
     test = unsure(torch.from_numpy(known.mean[rows]))
     return {
-        name: excess_figure(unsure(space.draw(draws, seed, prior=prior)), test, words)
-        for name, prior, words in (
-            ("excess_unrecognisable", False, "the space's own sampler"),
-            ("excess_unrecognisable_prior", True, "the prior p(z)"),
-        )
+        name: excess_figure(unsure(drawn), test, words)
+        for name, drawn, words in samples_of(space, draws, seed)
     }

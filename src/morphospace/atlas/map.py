@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -16,15 +16,17 @@ from torch.distributions import Independent, Normal
 from morphospace.atlas.decoded import decode_points
 from morphospace.atlas.density import aggregate, box_of
 from morphospace.atlas.figures import (
+    LAWS,
     SURE,
     Densities,
-    density_figures,
     excess_figure,
+    integrals,
+    nearest_figures,
     recognised_figures,
     stretch_figures,
 )
 from morphospace.atlas.grid import CELLS, Grid
-from morphospace.atlas.measures import Holes, overlap
+from morphospace.atlas.measures import Holes
 from morphospace.atlas.nearest import nearest_images, sparseness
 from morphospace.data.images import Images
 from morphospace.distributions import Distribution
@@ -32,6 +34,8 @@ from morphospace.evaluation.classifier import Classifier, classifier_for
 from morphospace.evaluation.records import Figure
 from morphospace.families import DiagonalNormal, Point
 from morphospace.latents import Latents, with_spread
+from morphospace.priors import Prior
+from morphospace.seeds import seeded
 from morphospace.space import Space
 from morphospace.training.config import require_same_images
 from morphospace.types import Progress, UnknownName, UsageError, silent
@@ -42,6 +46,8 @@ PARTS = ("metric", "recognition", "nearest")
 """What can be found out beside the densities."""
 REACH = 4.75
 """Deviations of the prior that the box reaches at least, to each side: a normal has 4·10⁻⁶ of its mass beyond."""
+LEAST_LOG = -700.0
+"""Of a density, nats: float64 has numbers down to e⁻⁷⁴⁵."""
 SAMPLES = 10_000
 """Samples and test images that the excess of unrecognisable ones is told from."""
 
@@ -57,12 +63,14 @@ class Atlas:
             weighted by the class's part of them. One row in a space without classes.
         classes: names of the rows of ``by_class``; empty in a space without classes.
         sampler: (Gy, Gx) density of what samples are drawn from by default, where that is not the prior.
+        former: (Gy, Gx) density of the prior that the model was trained with, where another was fitted since.
         recognition: (M, Gy, Gx) probabilities that the set's frozen classifier gives to the decoded image.
         metric: (3, Gy, Gx) g₁₁, g₁₂, g₂₂ of the pull-back metric G = JᵀJ.
         nearest: (Gy, Gx) distance from the decoded image to the nearest training image, root summed squares of pixels;
             searched for at every ``nearest_step``-th point each way, bilinear between these.
         nearest_step: see ``nearest``.
         overlap: (M, M) ∫ min(q_a, q_b) of every two classes.
+        overlap_error: (M, M), as the errors of ``figures``.
         figures: numbers by name, each with its definition and error.
         notes: what must be known to read them.
         classifier: whose probabilities ``recognition`` holds: hashes of its weights and images, test accuracy.
@@ -73,11 +81,13 @@ class Atlas:
     by_class: Float[np.ndarray, "M Gy Gx"]
     classes: tuple[str, ...] = ()
     sampler: Float[np.ndarray, "Gy Gx"] | None = None
+    former: Float[np.ndarray, "Gy Gx"] | None = None
     recognition: Float[np.ndarray, "M Gy Gx"] | None = None
     metric: Float[np.ndarray, "3 Gy Gx"] | None = None
     nearest: Float[np.ndarray, "Gy Gx"] | None = None
     nearest_step: int = 1
     overlap: Float[np.ndarray, "M M"] | None = None
+    overlap_error: Float[np.ndarray, "M M"] | None = None
     figures: Mapping[str, Figure] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     classifier: Mapping[str, Any] | None = None
@@ -193,39 +203,51 @@ class _Maker:
         self.train = with_spread(latents.learned)
         self.classes = space.classes if self.train.labels is not None else ()
         self.notes: list[str] = []
+        self.sparser: Float[np.ndarray, "Gy Gx"]
         if not space.model.encoder.family.normalised:
             self.notes.append(
                 "The encoder gives points without spread; their density is that of normals of Scott's width about them."
             )
 
     def densities(self, cells: int) -> Atlas:
-        prior = self._law(False)
-        sampler = None if self.space.fit_sampler(self.progress) is None else self._law(True)
-        laws = [prior] if sampler is None else [prior, sampler]
-        grid = Grid.over(*box_around(self.train, *laws), cells)
+        self.space.fit_sampler(self.progress)
+        laws = (
+            self._law(part) for part in (self.space.model.prior, self.space.sampler, self.space.former_prior)
+        )
+        grid = Grid.over(*box_around(self.train, *(law for law in laws if law is not None)), cells)
         made = self._on(grid)
-        return Atlas(grid, made.prior, made.by_class, tuple(self.classes), made.sampler)
+        return Atlas(grid, made.prior, made.by_class, tuple(self.classes), made.sampler, made.former)
 
     @torch.inference_mode()
-    def _law(self, sampler: bool) -> Distribution:
-        source = self.space.sampler if sampler else self.space.model.prior
-        assert source is not None
-        law: Distribution = source(self.space.model.encoder)
+    def _law(self, part: Prior | None) -> Distribution | None:
+        law: Distribution | None = None if part is None else part(self.space.model.encoder)
         return law
 
     def _on(self, grid: Grid) -> Densities:
         """The densities on any grid."""
         train, count = self.train, max(len(self.classes), 1)
         by_class = aggregate(grid, train.mean, train.scale, train.labels, count, self.progress)
-        sampler = None if self.space.sampler is None else density_of(self._law(True), grid)
-        return Densities(grid, density_of(self._law(False), grid), by_class, sampler)
+        prior, sampler, former = (
+            None if (law := self._law(part)) is None else density_of(law, grid)
+            for part in (self.space.model.prior, self.space.sampler, self.space.former_prior)
+        )
+        assert prior is not None
+        return Densities(grid, prior, by_class, sampler, former)
 
     def measured(self, atlas: Atlas) -> Atlas:
         """With the figures of the densities, and the classes' overlaps."""
-        first = Densities(atlas.grid, atlas.prior, atlas.by_class, atlas.sampler)
-        figures = density_figures(first, self._on)
-        both = overlap(atlas.grid, atlas.by_class) if len(self.classes) > 1 else None
-        return replace(atlas, figures=figures, overlap=both, notes=tuple(self.notes))
+        first = Densities(atlas.grid, atlas.prior, atlas.by_class, atlas.sampler, atlas.former)
+        found = integrals(first, self._on, self.classes)
+        self.notes += found.notes
+        if len(self.classes) < 2:
+            return replace(atlas, figures=found.figures, notes=tuple(self.notes))
+        return replace(
+            atlas,
+            figures=found.figures,
+            overlap=found.overlap,
+            overlap_error=found.overlap_error,
+            notes=tuple(self.notes),
+        )
 
     def _eyes(self) -> Classifier | None:
         assert self.images is not None
@@ -266,20 +288,25 @@ class _Maker:
         coarse = atlas.grid.coarsened(step)
         decoded = self.space.decode(coarse.points.astype(np.float32), self.progress)
         distance, _ = nearest_images(decoded, pixels, self.progress)
-        full = coarse.interpolate(distance.reshape(coarse.shape), atlas.grid.points)
-        return replace(atlas, nearest=full.reshape(atlas.grid.shape).astype(np.float32), nearest_step=step)
+        field = distance.reshape(coarse.shape)
+        full, self.sparser = (
+            grid.interpolate(some, atlas.grid.points).reshape(atlas.grid.shape)
+            for grid, some in ((coarse, field), (Grid(coarse.x[::2], coarse.y[::2]), field[::2, ::2]))
+        )
+        return replace(atlas, nearest=full.astype(np.float32), nearest_step=step)
 
     def judged(self, atlas: Atlas) -> Atlas:
         """With the figures of what was found by decoding."""
         figures = dict(atlas.figures)
         if atlas.metric is not None:
             figures |= stretch_figures(atlas.metric, atlas.posterior)
+        laws = {"posterior": atlas.posterior, "prior": atlas.prior}
+        laws |= {name: law for name in ("sampler", "former") if (law := getattr(atlas, name)) is not None}
         if atlas.recognition is not None:
-            laws = {"posterior": atlas.posterior, "prior": atlas.prior}
-            if atlas.sampler is not None:
-                laws["sampler"] = atlas.sampler
-            figures |= recognised_figures(atlas.grid, atlas.recognised, laws, atlas.nearest)
+            figures |= recognised_figures(atlas.grid, atlas.recognised, laws)
             figures |= self._excess()
+        if atlas.nearest is not None:
+            figures |= nearest_figures(atlas.grid, atlas.nearest, self.sparser, laws)
         return replace(atlas, figures=figures)
 
     def _excess(self) -> dict[str, Figure]:
@@ -288,18 +315,26 @@ class _Maker:
         known = latents.test if (latents.splits == 2).any() else latents
         means = known.mean[np.linspace(0, len(known) - 1, min(SAMPLES, len(known))).round().astype(int)]
         test = self._unsure(torch.from_numpy(means))
-        figures = {}
-        for name, prior, words in (
-            ("excess_unrecognisable", False, "the space's own sampler"),
-            ("excess_unrecognisable_prior", True, "the prior p(z)"),
-        ):
-            drawn = self._unsure(self.space.draw(SAMPLES, self.seed, prior=prior))
-            figures[name] = excess_figure(drawn, test, words)
-        return figures
+        return {
+            name: excess_figure(self._unsure(z), test, words)
+            for name, z, words in samples_of(self.space, SAMPLES, self.seed)
+        }
 
     def _unsure(self, z: Tensor) -> np.ndarray:
         assert self.eyes is not None
         return np.asarray(self.eyes.probabilities(self.space.decode(z, self.progress)).max(1) < SURE)
+
+
+def samples_of(space: Space, count: int, seed: int) -> Iterator[tuple[str, Tensor, str]]:
+    """Points drawn from the space's sampler and its prior, and the one before if there is one; the name of the figure
+    that is made of them, and what they were drawn from, in words.
+    """
+    yield "excess_unrecognisable", space.draw(count, seed), "the space's own sampler"
+    yield "excess_unrecognisable_prior", space.draw(count, seed, prior=True), LAWS["prior"]
+    if space.former_prior is not None:
+        with seeded(seed, "sample"), torch.inference_mode():
+            law = space.former_prior(space.model.encoder)
+            yield "excess_unrecognisable_former", law.rsample(torch.Size((count,))).cpu(), LAWS["former"]
 
 
 @torch.inference_mode()
@@ -314,7 +349,8 @@ def density_of(law: Distribution, grid: Grid) -> Float[np.ndarray, "Gy Gx"]:
     parts = []
     for start in range(0, len(grid.points), 2**14):
         z = torch.from_numpy(grid.points[start : start + 2**14]).float().to(device)
-        parts.append(law.log_prob(z).double().exp().cpu().numpy())
+        # Held above nought: where a flow says e⁻⁹⁰⁰ and q(z) is not nought, no divergence is infinite.
+        parts.append(law.log_prob(z).double().clamp_min(LEAST_LOG).exp().cpu().numpy())
     return np.asarray(np.concatenate(parts).reshape(grid.shape))
 
 

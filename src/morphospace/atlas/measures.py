@@ -14,7 +14,8 @@ from scipy.special import rel_entr
 
 from morphospace.atlas.grid import Grid
 
-__all__ = ["HOLE", "Hole", "Holes", "bayes_error", "divergence", "hole_mass", "missed_mass", "overlap"]
+__all__ = ["HOLE", "Hole", "Holes"]
+__all__ += ["bayes_error", "divergence", "hole_mass", "missed_mass", "overlap", "part_above"]
 
 HOLE = 0.1
 """A place is in a hole where the one density is below this part of the other."""
@@ -42,13 +43,16 @@ def _part_in_hole(q: Field, p: Field) -> Field:
     """How much of each cell has q < 0.1·p."""
     with np.errstate(divide="ignore", invalid="ignore"):
         depth = np.log(HOLE * p.astype(np.float64)) - np.log(q.astype(np.float64))
-    depth = np.clip(
-        np.nan_to_num(depth, nan=-50.0), -50, 50
-    )  # where both are nought there is nothing to count
-    across = sum(np.abs(np.gradient(depth, axis=axis)) for axis in (0, 1))  # its change over a cell
+    # Where both are nought there is nothing to count.
+    return part_above(np.clip(np.nan_to_num(depth, nan=-50.0), -50, 50))
+
+
+def part_above(field: Field) -> Field:
+    """How much of each cell has ``field`` above nought, as if it were linear within the cell."""
+    across = sum(np.abs(np.gradient(field, axis=axis)) for axis in (0, 1))  # its change over a cell
     with np.errstate(divide="ignore", invalid="ignore"):
-        part = np.clip(0.5 + depth / across, 0, 1)
-    return np.asarray(np.where(across > 0, part, depth > 0))
+        part = np.clip(0.5 + field / across, 0, 1)
+    return np.asarray(np.where(across > 0, part, field > 0))
 
 
 def missed_mass(grid: Grid, q: Field, p: Field) -> float:

@@ -25,12 +25,11 @@ __all__ = ["FIELDS", "FILE", "read_atlas", "read_estimates", "record_of", "save_
 
 FILE, FIELDS = "atlas.json", "atlas.safetensors"
 FORMAT = 1
-STORED = ("prior", "by_class", "sampler", "recognition", "metric", "nearest")
+STORED = ("prior", "by_class", "sampler", "former", "recognition", "metric", "nearest")
 
 
 def record_of(atlas: Atlas) -> dict[str, Any]:
     """What ``atlas.json`` says: the figures with definitions and errors, the holes, and the classes' overlaps."""
-    rows = None if atlas.overlap is None else atlas.overlap.tolist()
     regions = atlas.grid.integral(atlas.by_class)
     return {
         "box": {
@@ -41,9 +40,8 @@ def record_of(atlas: Atlas) -> dict[str, Any]:
         "classes": list(atlas.classes),
         "class_shares": [round(float(v), 6) for v in regions] if atlas.classes else [],
         "figures": {name: figure.to_json() for name, figure in atlas.figures.items()},
-        "overlap": None
-        if rows is None
-        else [[None if math.isnan(v) else round(v, 6) for v in row] for row in rows],
+        "overlap": _rows(atlas.overlap, 6),
+        "overlap_error": _rows(atlas.overlap_error, 8),
         "holes": [
             {
                 "mass": round(hole.mass, 7),
@@ -58,6 +56,17 @@ def record_of(atlas: Atlas) -> dict[str, Any]:
         "classifier": atlas.classifier,
         "notes": list(atlas.notes),
     }
+
+
+def _rows(matrix: np.ndarray | None, places: int) -> list[list[float | None]] | None:
+    """As JSON has it: null where there is no number."""
+    if matrix is None:
+        return None
+    return [[round(v, places) if math.isfinite(v) else None for v in row] for row in matrix.tolist()]
+
+
+def _matrix(rows: list[list[float | None]] | None) -> np.ndarray | None:
+    return None if rows is None else np.array(rows, dtype=np.float64)
 
 
 def save_atlas(atlas: Atlas, space: Space) -> Path:
@@ -129,12 +138,12 @@ def read_atlas(folder: Path) -> Atlas | None:
                 return None
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         grid = Grid(arrays.pop("x"), arrays.pop("y"))
-        rows = record["overlap"]
         return Atlas(
             grid=grid,
             classes=tuple(record["classes"]),
             nearest_step=record["nearest_step"],
-            overlap=None if rows is None else np.array(rows, dtype=np.float64),
+            overlap=_matrix(record["overlap"]),
+            overlap_error=_matrix(record["overlap_error"]),
             figures={name: _figure(entry) for name, entry in record["figures"].items()},
             notes=tuple(record["notes"]),
             classifier=record["classifier"],

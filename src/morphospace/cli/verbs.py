@@ -209,7 +209,8 @@ def classifier(data: str, /, *, data_root: Path | None = None, json: Json = Fals
         "sha256": made.sha256,
         "data_sha256": made.data,
     }
-    _say(record, [f"{name:14} {_plain(value)}" for name, value in record.items()], json)
+    told = {**record, "test_accuracy": "none" if made.accuracy != made.accuracy else f"{made.accuracy:.4f}"}
+    _say(record, [f"{name:14} {_plain(value)}" for name, value in told.items()], json)
 
 
 def info(run: Path, /, *, json: Json = False) -> None:

@@ -58,6 +58,12 @@ def _words(f: Mapping[str, Figure]) -> str:
             f"encoder's normals over the training images, is below a tenth of p(z); KL(q ‖ p) is "
             f"{f['kl_to_prior'].value:.3f} nats. "
         )
+    if "former_hole_mass" in f:
+        words += (
+            "This prior was fitted after training, and samples are drawn from it; of the draws of the one that the "
+            f"model was trained with, {_percent(f['former_hole_mass'])} fall into holes, and its KL(q ‖ ·) is "
+            f"{f['former_kl'].value:.3f} nats. "
+        )
     if "sampler_hole_mass" in f:
         words += (
             f"Of the draws of the sampler that was fitted to q(z) after training, {_percent(f['sampler_hole_mass'])} "
@@ -79,38 +85,67 @@ def _told(figure: Figure | None) -> str:
     """A value to as many places as its error has meaning."""
     if figure is None:
         return "—"
-    value, error, unit = figure.value, figure.error, figure.unit
-    share = not unit
-    value, error = (100 * value, None if error is None else 100 * error) if share else (value, error)
-    places = 2 if not error else min(5, max(2 if share else 3, 1 - math.floor(math.log10(error))))
-    told = f"{value:.{places}f}" + (f" ± {error:.{places}f}" if error is not None else "")
-    return f"{told} {'%' if share else unit}".replace("-", "−")
+    if not figure.unit:
+        return _share(figure.value, figure.error)
+    places = _places(figure.error, 3)
+    error = "" if figure.error is None else f" ± {figure.error:.{places}f}"
+    return f"{figure.value:.{places}f}{error} {figure.unit}".replace("-", "−")
+
+
+def _share(value: float, error: float | None) -> str:
+    """A share and its error in percent."""
+    places = _places(None if error is None else 100 * error, 2)
+    told = "" if error is None else f" ± {100 * error:.{places}f}"
+    return f"{100 * value:.{places}f}{told} %".replace("-", "−")
+
+
+def _places(error: float | None, least: int) -> int:
+    """Decimals at which an error has two figures, at least ``least`` and at most five."""
+    return least if not error else min(5, max(least, 1 - math.floor(math.log10(error))))
 
 
 def _beside(figures: Mapping[str, Figure]) -> Table:
-    """What closing the holes did: the prior's figures beside the sampler's."""
+    """What closing the holes did: the prior's figures beside the sampler's; those of a prior that was fitted after
+    training beside those of the one that the model was trained with.
+    """
+    fitted = "former_hole_mass" in figures
+    before, after = ("former", "prior") if fitted else ("prior", "sampler")
     rows = [
-        ("KL(q ‖ ·)", "kl_to_prior", "sampler_kl"),
-        ("in holes", "hole_mass", "sampler_hole_mass"),
-        ("missed: images where hardly a draw lies", "missed_mass", "sampler_missed_mass"),
-        ("not recognised, over the map", "unrecognised_prior", "unrecognised_sampler"),
-        ("not recognised, beyond reconstructions", "excess_unrecognisable_prior", "excess_unrecognisable"),
+        ("KL(q ‖ ·)", {"prior": "kl_to_prior", "sampler": "sampler_kl", "former": "former_kl"}),
+        ("in holes", _each("{}hole_mass")),
+        ("missed: images where hardly a draw lies", _each("{}missed_mass")),
+        (
+            "not recognised, over the map",
+            {law: f"unrecognised_{law}" for law in ("prior", "sampler", "former")},
+        ),
+        (
+            "not recognised, beyond reconstructions",
+            {law: f"excess_unrecognisable_{law}" for law in ("prior", "former")}
+            | {"sampler": "excess_unrecognisable"},
+        ),
     ]
     shown = [
-        (words, _told(figures.get(before)), _told(figures.get(after)))
-        for words, before, after in rows
-        if before in figures or after in figures
+        (words, _told(figures.get(names[before])), _told(figures.get(names[after])))
+        for words, names in rows
+        if names[before] in figures or names[after] in figures
     ]
-    return Table(shown, ("", "prior p(z)", "sampler s(z)"), "Holes, before and after", numbers=True)
+    heads = ("prior it was trained with", "fitted prior p(z)") if fitted else ("prior p(z)", "sampler s(z)")
+    return Table(shown, ("", *heads), "Holes, before and after", numbers=True)
+
+
+def _each(name: str) -> dict[str, str]:
+    return {"prior": name.format(""), "sampler": name.format("sampler_"), "former": name.format("former_")}
 
 
 def _pairs(atlas: Atlas) -> Table:
     assert atlas.overlap is not None
+    assert atlas.overlap_error is not None
     a, b = np.triu_indices(len(atlas.classes), 1)
     shares = np.nan_to_num(atlas.overlap[a, b], nan=-1.0)
+    errors = atlas.overlap_error[a, b]
     order = np.argsort(-shares, kind="stable")[:MOST_PAIRS]
     rows = [
-        (f"{atlas.classes[a[i]]} and {atlas.classes[b[i]]}", f"{100 * shares[i]:.1f} %")
+        (f"{atlas.classes[a[i]]} and {atlas.classes[b[i]]}", _share(shares[i], errors[i]))
         for i in order
         if shares[i] > 0
     ]

@@ -241,6 +241,17 @@ def test_the_worst_are_the_worst(run):
     drawings = dict(SECTIONS)["reconstructions"](facts).drawings
     notes = [float(t.split()[0]) for t in labels_in(drawings[1].figure) if t.endswith("nats")]
     assert notes == [float(f"{v:.0f}") for v in np.sort(nats)[::-1][:10]]
+    assert "times the median" in drawings[1].caption
+
+
+def test_distortions_of_densities_are_not_called_so_many_times_one_another(run):
+    space, images, *_ = run
+    facts = gather(space, images)
+    index, nats = facts.compared
+    facts.__dict__["compared"] = index, nats - nats.max() - 1  # as of a density: nought means nothing
+    caption = dict(SECTIONS)["reconstructions"](facts).drawings[1].caption
+    assert "up to -1.0 nats, where the median is -" in caption
+    assert "times" not in caption
 
 
 def test_a_set_without_classes_gets_clusters_said_so(tmp_path):

@@ -71,8 +71,14 @@ def _code(facts: Facts) -> str:
 
 def _worst(facts: Facts, worst: NDArray[np.intp]) -> str:
     (index, nats), latents = facts.compared, facts.latents
-    times = nats.max() / float(np.median(nats))
-    words = f"The largest distortions among {_among(facts)}: up to {nats.max():.1f} nats, {times:.1f} times the median."
+    median = float(np.median(nats))
+    # Of a density it may be negative, and its nought means nothing.
+    beside = (
+        f"{nats.max() / median:.1f} times the median"
+        if nats.min() > 0
+        else f"where the median is {median:.1f}"
+    )
+    words = f"The largest distortions among {_among(facts)}: up to {nats.max():.1f} nats, {beside}."
     if latents.labels is not None and len(worst) > 1:
         classes, counts = np.unique(latents.labels[index[worst]], return_counts=True)
         most = int(counts.argmax())

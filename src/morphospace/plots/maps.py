@@ -222,7 +222,7 @@ def class_map(
 def recognition_map(
     sheet: Sheet, top: Field, posterior: Field, *, title: str, sure: float = 0.7
 ) -> matplotlib.figure.Figure:
-    """The top class probability of each decoded image, the line where it is ``sure``, and the outlines of holes."""
+    """The top class probability of each decoded image, the line where it is ``sure``, and that of few images."""
     from matplotlib.lines import Line2D
 
     figure, axes, frame = _axes(sheet, title)

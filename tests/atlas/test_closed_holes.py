@@ -9,15 +9,14 @@ from morphospace import priors, recipes
 from morphospace.atlas import make_atlas, read_atlas, save_atlas
 from morphospace.atlas.estimates import estimate_figures
 from morphospace.fitting import fit
-from morphospace.report.mapped import _beside
+from morphospace.report.mapped import _beside, _words
 from morphospace.types import UsageError
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch, tmp_path):
-    monkeypatch.setattr(
-        "morphospace.atlas.figures.FINEST", 128
-    )  # a flow takes its time over millions of points
+    # A flow takes its time over millions of points.
+    monkeypatch.setattr("morphospace.atlas.figures.FINEST", 128)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr("morphospace.evaluation.classifier.LEAST_STEPS", 10)
     make, fit_it, _ = priors.FITTED["flow"]
@@ -43,6 +42,8 @@ def test_a_fitted_prior_is_told_beside_the_one_before(space, name, arguments):
     table = _beside(after)
     assert table.head == ("", "prior it was trained with", "fitted prior p(z)")
     assert [row[0] for row in table.rows][:2] == ["KL(q ‖ ·)", "in holes"]
+    assert "model was trained with" in _words(after)
+    assert "model was trained with" not in _words(before)
     # By sampling the same is found.
     found, _ = estimate_figures(closed, draws=2000)
     for key in ("kl_to_prior", "hole_mass", "former_kl", "former_hole_mass"):

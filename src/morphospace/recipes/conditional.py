@@ -116,7 +116,8 @@ def m2(
     given y), with the true class y of the test images.
 
     Cost: encoder and decoder run for every class, so about (1 + classes) times that of `vae`. Known problem: few labels
-    decide which cluster is called what, and of classes that look alike the bound may prefer another division.
+    decide which cluster is called what, and of classes that look alike the bound may prefer another division. Short
+    runs hear the labels late, when the clusters are made: a larger ``alpha`` helps (docs/experiments.md).
 
     Args:
         spec: the images' shape.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import signal
 import socket
+import struct
 import subprocess
 import sys
 from pathlib import PurePath
@@ -73,6 +74,15 @@ def test_a_page_that_calls_itself_this_host_is_refused(server, host):
 
 def test_it_listens_on_this_machine_only(server):
     assert server.socket.getsockname()[0] == "127.0.0.1"
+
+
+def test_a_browser_that_goes_away_is_no_error(server, capsys):
+    connection = socket.create_connection(("127.0.0.1", server.server_port))
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # ends in a reset
+    connection.sendall(b"GET /map.bin HTTP/1.1\r\n")
+    connection.close()
+    assert ask(server, "/icon.svg")[0] == 200
+    assert capsys.readouterr() == ("", "")
 
 
 def test_a_port_that_is_taken(site):

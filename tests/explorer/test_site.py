@@ -205,7 +205,7 @@ for (const [name, { kind, shape, at }] of Object.entries(about.arrays))
   arrays[name] = new kinds[kind](map, at, shape.reduce((a, b) => a * b, 1));
 const fields = new Fields({ about, arrays });
 const places = JSON.parse(readFileSync("places.json")).map((z) => fields.place(z));
-const line = straight(([x, y]) => [x * x, y], fields, [0, 0], [2, 0], 65);
+const line = await straight(([x, y]) => [x * x, y], fields, [0, 0], [2, 0]);
 console.log(JSON.stringify({ places, line, middle: along(line.z, 0.5) }));
 """
 

@@ -8,6 +8,7 @@ import { show, thumbnail } from "./pictures.js";
 
 const $ = (id) => document.getElementById(id);
 const signed = (value, digits = 2) => value.toFixed(digits).replace("-", "−");
+const timesOf = (ratio) => (ratio < 0.01 ? "below 0.01 ×" : ratio < 100 ? `${ratio.toPrecision(2)} ×` : "over 100 ×");
 const FRAMES = 9;
 const DRAWN = 16;
 const TOLERANCE = 1e-3;
@@ -34,12 +35,10 @@ class Page {
     const { check_places: places, check_pictures: pictures } = this.space.arrays;
     const pixels = this.about.image.channels * this.about.image.height * this.about.image.width;
     let largest = 0;
-    const begun = performance.now();
     for (let i = 0; i < places.length / 2; i++) {
       const made = this.decode(places.subarray(2 * i, 2 * i + 2));
       made.forEach((value, j) => (largest = Math.max(largest, Math.abs(value - pictures[i * pixels + j]))));
     }
-    this.milliseconds = (performance.now() - begun) / (places.length / 2);
     if (!(largest <= TOLERANCE))
       throw new Error(`this browser computes other pictures than torch (largest difference ${largest}); none are shown`);
     return largest;
@@ -124,8 +123,7 @@ class Page {
     this.map.drawMarks();
     for (const d of [0, 1]) if (document.activeElement !== $(`z${d}`)) $(`z${d}`).value = this.z[d].toFixed(2);
     this.shares(place.leading);
-    const ratio = place.q / place.p;
-    const measures = [["density, to the prior's", ratio >= 100 || !place.p ? "over 100 ×" : `${ratio.toPrecision(2)} ×`]];
+    const measures = [["density, to the prior's", timesOf(place.q / place.p)]];
     if (place.recognised !== null) measures.push(["recognised", place.recognised.toFixed(2)]);
     if (place.stretch !== null) measures.push(["stretch √det G", place.stretch.toPrecision(3)]);
     $("measures").replaceChildren(
@@ -204,19 +202,21 @@ class Page {
     $("kind").disabled = this.ends !== null;
     const mine = (this.asked = {});
     try {
-      if (this.ends) this.path = this.line(...this.ends);
-      else if (this.about.places.length < 2) this.path = null;
+      let path = null;
+      if (this.ends) path = await straight(this.decode, this.fields, ...this.ends);
+      else if (this.about.places.length < 2 || from === to) path = null;
       else if (kind === "straight") {
         const [a, b] = [from, to].map((wanted) => this.about.places.find(({ name }) => name === wanted).z);
-        this.path = this.line(a, b);
+        path = await straight(this.decode, this.fields, a, b);
       } else {
         $("scores").textContent = "Finding every path between all classes. This is done once, and may take a minute.";
-        const file = await loadPaths();
-        if (this.asked !== mine) return;
-        this.path = from === to ? null : found(file, from, to, kind);
+        path = found(await loadPaths(), from, to, kind);
       }
+      if (this.asked !== mine) return; // another was chosen meanwhile
+      this.path = path;
       $("scores").textContent = this.path ? inWords(this.path) : "Choose two places, or draw a path on the map.";
     } catch (error) {
+      if (this.asked !== mine) return;
       this.path = null;
       $("scores").textContent = error.message;
     }
@@ -225,10 +225,6 @@ class Page {
     this.film();
     if (go && this.path) this.goTo(0);
     else this.map.drawMarks();
-  }
-
-  line(a, b) {
-    return straight(this.decode, this.fields, a, b, this.milliseconds < 6 ? 65 : 17);
   }
 
   film() {
@@ -326,6 +322,7 @@ class Page {
     const end = (event) => {
       if (drag?.draws && event.type === "pointerup") {
         this.ends = [drag.from, placeOf(event)];
+        $("from").value = $("to").value = ""; // so that either can be chosen anew
         $("draw").setAttribute("aria-pressed", "false");
         this.newPath();
       }
@@ -347,6 +344,8 @@ class Page {
     for (const id of ["from", "to", "kind"])
       $(id).addEventListener("change", () => {
         this.ends = null;
+        for (const [one, other] of [["from", "to"], ["to", "from"]])
+          if (!$(one).value) $(one).value = this.about.places.find(({ name }) => name !== $(other).value).name;
         this.newPath();
       });
     $("draw").addEventListener("click", ({ currentTarget }) =>
@@ -360,11 +359,13 @@ class Page {
     $("sample").addEventListener("click", () => {
       this.map.marks.samples = this.drawSamples();
       this.map.drawMarks();
+      this.map.legend($("legend"));
     });
     window.addEventListener("hashchange", () => {
       this.readHash();
       this.relayer({});
       this.moved();
+      this.newPath(false);
     });
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.map.legend($("legend")));
     new ResizeObserver(() => this.fitPicture()).observe(document.querySelector(".frame"));

@@ -10,16 +10,19 @@ const LAYERS = {
     title: "density",
     needs: "posterior",
     words: "How densely the training images lie: log₁₀ of q(z), five powers of ten down from the highest.",
+    dots: ["--ink", 0.35],
   },
   recognisability: {
     title: "recognisability",
     needs: "recognised",
     words: "How sure a classifier is of the picture decoded at each place: the probability of its first guess.",
+    dots: ["--on-ramp", 0.5],
   },
   stretch: {
     title: "stretch",
     needs: "stretch",
     words: "How fast the picture changes from place to place: log₁₀ of √det G, bright is fast.",
+    dots: ["--on-ramp", 0.4],
   },
 };
 const FAINT_HALO = 3;
@@ -172,10 +175,12 @@ export class MapView {
     const { dots, dot_classes: classes } = this.space.arrays;
     if (!dots) return;
     const radius = Math.max(0.9, Math.min(1.5, this.width / 450));
-    canvas.globalAlpha = 0.75;
+    const [name, alpha] = LAYERS[this.layer].dots ?? [null, 0.75]; // in class colours on the map of classes alone
+    if (name) canvas.fillStyle = this.colour(name);
+    canvas.globalAlpha = alpha;
     for (let i = 0; i < dots.length / 2; i++) {
       const [left, top] = this.toScreen([dots[2 * i], dots[2 * i + 1]]);
-      canvas.fillStyle = this.space.about.colours[classes ? classes[i] : 0];
+      if (!name) canvas.fillStyle = this.space.about.colours[classes ? classes[i] : 0];
       canvas.fillRect(left - radius, top - radius, 2 * radius, 2 * radius);
     }
     canvas.globalAlpha = 1;
@@ -300,10 +305,11 @@ export class MapView {
     const { classes, colours } = this.space.about;
     const dots = this.shown.dots && this.space.arrays.dots;
     if (this.layer !== "classes") entry(...this.rampEntry());
-    if ((this.layer === "classes" || dots) && classes.length <= 24)
+    if (this.layer === "classes" && classes.length <= 24)
       classes.forEach((name, c) => entry(box("", colours[c]), name));
     if (dots) entry(box("dot"), "a training image");
     if (this.shown.holes) entry(box("hatched"), "hole: q(z) < 0.1 p(z)");
+    if (this.marks.samples.length) entry(box("diamond"), "a sample");
     const words = document.createElement("p");
     words.className = "hint";
     words.textContent = LAYERS[this.layer].words;

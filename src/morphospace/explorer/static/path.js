@@ -10,10 +10,22 @@ export function along(points, t) {
   return points[first].map((value, d) => value + part * (points[first + 1][d] - value));
 }
 
+const POINTS = 65;
+const PATIENCE = 30; // milliseconds, after which the page may move again
+
 /** A straight line whose points are evenly spaced by how much the image changes, and its scores. */
-export function straight(decode, fields, a, b, count) {
+export async function straight(decode, fields, a, b) {
+  const count = POINTS;
   const even = Array.from({ length: count }, (_, i) => a.map((v, d) => v + (i / (count - 1)) * (b[d] - v)));
-  const pictures = even.map(decode);
+  const pictures = [];
+  let begun = performance.now();
+  for (const z of even) {
+    pictures.push(decode(z));
+    if (performance.now() - begun > PATIENCE) {
+      await new Promise((resolve) => setTimeout(resolve));
+      begun = performance.now();
+    }
+  }
   const lengths = [0];
   for (let i = 1; i < count; i++) lengths.push(lengths[i - 1] + distance(pictures[i], pictures[i - 1]));
   const total = lengths[count - 1];

@@ -3,6 +3,7 @@
 # make check     format, lint, types, import layers
 # make reference train the original study's model for its 30 epochs (most of an hour on two cores)
 # make reproduce every recipe under one equal budget, three seeds each (hours; may be stopped, and goes on)
+# make pretrained train the space that comes with the package, map it and pack it (minutes)
 # make bench     measure beside Keras, PyTorch and pythae (an hour on two cores)
 
 PYTHON ?= python3
@@ -12,7 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 RUNS ?= runs
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev demo test test-published check format reference reproduce bench bench-quick bench-tiny clean
+.PHONY: help install dev demo test test-published check format reference pretrained reproduce bench bench-quick bench-tiny clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -51,6 +52,11 @@ demo: install ## train on Fashion-MNIST and write runs/fashion-mnist/report.html
 
 reference: install ## train the original study's model for its 30 epochs
 	$(BIN)/morphospace train fashion-mnist --recipe reference --out $(RUNS)/reference --overwrite
+
+pretrained: install ## train the space that comes with the package anew, and pack it (docs/pretrained.md)
+	$(BIN)/morphospace train fashion-mnist --epochs 30 --seed 0 --out $(RUNS)/pretrained --overwrite
+	$(BIN)/morphospace map $(RUNS)/pretrained
+	$(BIN)/morphospace pack $(RUNS)/pretrained --out src/morphospace/pretrained/fashion-mnist --overwrite
 
 reproduce: dev ## train every recipe under one equal budget, and rewrite docs/scoreboard.md (hours; resumable)
 	$(BIN)/python -m benchmarks.reproduce --seeds 3

@@ -15,6 +15,7 @@ import torch
 from morphospace.data.images import Images
 from morphospace.files import remove_partial
 from morphospace.latents import Latents
+from morphospace.model import VAE
 from morphospace.networks import count_parameters
 from morphospace.recipes import Recipe
 from morphospace.settings import Settings
@@ -24,7 +25,7 @@ from morphospace.training.config import read_config, require_same_images
 from morphospace.training.measure import measure
 from morphospace.types import NumericalError, Progress, UsageError, silent
 
-__all__ = ["encode_own", "fit", "refit"]
+__all__ = ["encode_own", "fit", "measured", "refit"]
 
 RUN_FILES = (
     "model.safetensors",  # first: without it the run counts as unfinished
@@ -131,24 +132,35 @@ def _finish(
     return space
 
 
-def _results(
-    trained: Trained, recipe: Recipe, images: Images, settings: Settings, progress: Progress
+def measured(
+    model: VAE, recipe: Recipe, images: Images, settings: Settings, progress: Progress = silent
 ) -> dict[str, Any]:
+    """−ELBO and its parts on the test and the training images, as far as there are any: a run's final figures.
+
+    Raises:
+        NumericalError: for a −ELBO that is not finite.
+    """
     parts = recipe.build()
     splits: tuple[tuple[Literal["train", "test"], int], ...] = (("test", settings.test_draws), ("train", 1))
-    results: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     for name, draws in splits:
         feed = make_feed(parts, images, name, settings)
         if len(feed):
-            elbo = measure(trained.model, feed, draws, settings.seed, progress, f"measuring {name}")
+            elbo = measure(model, feed, draws, settings.seed, progress, f"measuring {name}")
             if not math.isfinite(elbo.neg_elbo):
                 raise NumericalError(
                     f"the trained model's −ELBO on the {name} images is {elbo.neg_elbo}; expected a finite number. "
                     f"Try a lower --lr than {settings.lr:g}"
                 )
-            results[name] = elbo.to_json()
+            found[name] = elbo.to_json()
+    return found
+
+
+def _results(
+    trained: Trained, recipe: Recipe, images: Images, settings: Settings, progress: Progress
+) -> dict[str, Any]:
     return {
-        **results,
+        **measured(trained.model, recipe, images, settings, progress),
         "steps": settings.steps,
         "epochs": round((settings.steps or 0) * settings.batch / len(images.train), 3),
         "seconds": round(trained.seconds, 2),

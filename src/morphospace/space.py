@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from torch import Tensor
 
 import morphospace
 from morphospace import recipes
+from morphospace.coarse import Steps
 from morphospace.data.images import Images
 from morphospace.data.labels import chosen
 from morphospace.distributions import Alphabet, Distribution
@@ -28,6 +29,7 @@ from morphospace.imputation import AT_ONCE, Imputed, as_mask, impute
 from morphospace.latents import Latents, Prototypes
 from morphospace.model import VAE, Conditional
 from morphospace.networks import count_parameters
+from morphospace.pretrained import comes_with_the_package, place_of
 from morphospace.priors import SAMPLER, Encoded, Fitted, Prior, fit_prior, fitted_prior, sampler_arguments
 from morphospace.recipes import Recipe
 from morphospace.seeds import seed_of, seeded
@@ -88,6 +90,11 @@ class Space:
     @property
     def settings(self) -> Settings:
         return Settings.from_json(self.config["training"])
+
+    @property
+    def own_folder(self) -> Path | None:
+        """Where what is made of it is written: its folder; None without one, and if it came with the package."""
+        return None if self.folder is None or comes_with_the_package(self.folder) else self.folder
 
     @property
     def conditional(self) -> bool:
@@ -466,19 +473,16 @@ class Space:
             self.save_sampler(path)
         self.folder = path
 
-    def save_latents(self, folder: Path) -> None:
-        """Write the cache of latents, tagged with the configuration they belong to."""
+    def save_latents(self, folder: Path, coarse: Mapping[str, Steps] | None = None) -> None:
+        """Write the cache of latents, tagged with the weights they belong to; ``coarse`` names arrays to round."""
         assert self.latents is not None
-        tensors = {
-            name: torch.from_numpy(np.ascontiguousarray(value))
+        arrays = {
+            name: value
             for name in ("mean", "scale", "splits", "labels")
             if (value := getattr(self.latents, name)) is not None
         }
-        checkpoint.save_tensors(
-            folder / "latents.safetensors",
-            tensors,
-            {"model_sha256": checkpoint.sha256(folder / "model.safetensors")},
-        )
+        owner = checkpoint.sha256(folder / "model.safetensors")
+        checkpoint.save_arrays(folder / "latents.safetensors", arrays, owner, coarse)
 
     def save_sampler(self, folder: Path) -> None:
         """Write the sampler, tagged with the weights that it belongs to, and with what it was made by."""
@@ -493,13 +497,17 @@ class Space:
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str], device: str = "cpu") -> Space:
-        """The space that a finished run holds, on a device: "cpu", "cuda", "mps", or "auto" for the fastest there is.
+        """The space that a finished run holds, or one that comes with the package, by its name: "fashion-mnist".
+
+        Args:
+            folder: of the run, or the name; a folder of that name, where one is, wins.
+            device: "cpu", "cuda", "mps", or "auto" for the fastest there is.
 
         Raises:
             UsageError: if this machine lacks the device.
-            RunError: if the folder is not a finished run, or is damaged.
+            RunError: if the folder is not a finished run, or is damaged; for a name that stands for neither.
         """
-        path = Path(folder)
+        path = place_of(folder)
         config = read_config(path)
         weights = path / "model.safetensors"
         if not weights.is_file():
@@ -602,10 +610,9 @@ def _load_latents(folder: Path, classes: tuple[str, ...]) -> Latents | None:
     if not path.is_file():
         return None
     try:
-        with safe_open(path, "np") as file:
-            if (file.metadata() or {}).get("model_sha256") != checkpoint.sha256(folder / "model.safetensors"):
-                return None
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        owner, arrays = checkpoint.load_arrays(path)
+        if owner != checkpoint.sha256(folder / "model.safetensors"):
+            return None
         return Latents(**arrays, classes=classes)
     except Exception:  # a damaged cache is as good as none: it is made again
         return None

@@ -40,7 +40,7 @@ from morphospace.space import Space
 from morphospace.training.config import require_same_images
 from morphospace.types import Progress, UnknownName, UsageError, silent
 
-__all__ = ["PARTS", "Atlas", "make_atlas", "require_plane"]
+__all__ = ["PARTS", "Atlas", "densities_on", "make_atlas", "require_plane"]
 
 PARTS = ("metric", "recognition", "nearest")
 """What can be found out beside the densities."""
@@ -194,6 +194,18 @@ def make_atlas(
     return maker.judged(atlas) if parts is None else atlas
 
 
+def densities_on(space: Space, grid: Grid) -> Densities:
+    """p(z), π_c·q_c(z) of each class, and the sampler's density, at the points of a grid.
+
+    Raises:
+        UsageError: for a space that is no plane, or whose prior has no density.
+        RunError: if the latents are gone.
+    """
+    require_plane(space)
+    space.fit_sampler()
+    return _Maker(space, None, 0, silent).on(grid)
+
+
 class _Maker:
     """The steps, and what several of them need."""
 
@@ -215,7 +227,7 @@ class _Maker:
             self._law(part) for part in (self.space.model.prior, self.space.sampler, self.space.former_prior)
         )
         grid = Grid.over(*box_around(self.train, *(law for law in laws if law is not None)), cells)
-        made = self._on(grid)
+        made = self.on(grid)
         return Atlas(grid, made.prior, made.by_class, tuple(self.classes), made.sampler, made.former)
 
     @torch.inference_mode()
@@ -223,7 +235,7 @@ class _Maker:
         law: Distribution | None = None if part is None else part(self.space.model.encoder)
         return law
 
-    def _on(self, grid: Grid) -> Densities:
+    def on(self, grid: Grid) -> Densities:
         """The densities on any grid."""
         train, count = self.train, max(len(self.classes), 1)
         by_class = aggregate(grid, train.mean, train.scale, train.labels, count, self.progress)
@@ -237,7 +249,7 @@ class _Maker:
     def measured(self, atlas: Atlas) -> Atlas:
         """With the figures of the densities, and the classes' overlaps."""
         first = Densities(atlas.grid, atlas.prior, atlas.by_class, atlas.sampler, atlas.former)
-        found = integrals(first, self._on, self.classes)
+        found = integrals(first, self.on, self.classes)
         self.notes += found.notes
         if len(self.classes) < 2:
             return replace(atlas, figures=found.figures, notes=tuple(self.notes))

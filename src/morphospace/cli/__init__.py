@@ -16,6 +16,7 @@ from morphospace import __version__
 from morphospace.cli import paths, verbs
 from morphospace.cli.explore import explore
 from morphospace.cli.map import map_
+from morphospace.cli.pack import pack
 from morphospace.types import MorphospaceError
 
 __all__ = ["app", "main"]
@@ -26,7 +27,7 @@ app = App(
     version=f"morphospace {__version__}",
     help_on_error=False,
 )
-for verb in (*verbs.VERBS, map_, *paths.VERBS, explore):
+for verb in (*verbs.VERBS, map_, *paths.VERBS, explore, pack):
     app.command(verb, name=verb.__name__.rstrip("_"))
 
 

@@ -14,17 +14,34 @@ if TYPE_CHECKING:
     from morphospace.space import Space
     from morphospace.types import Progress
 
-__all__ = ["Flag", "Json", "open_run", "own_images", "say"]
+__all__ = ["Flag", "Json", "open_run", "own_images", "require_own_folder", "say"]
 
 Json = Annotated[bool, Parameter(name="--json", negative="")]
 Flag = Annotated[bool, Parameter(negative="")]
 
 
 def open_run(run: Path) -> Space:
-    """The space that a run's folder holds."""
+    """The space that a run's folder holds, or one that comes with the package, by its name."""
     from morphospace.space import Space
 
     return Space.load(run)
+
+
+def require_own_folder(space: Space) -> None:
+    """Refuse to write into a space that comes with the package, before any work is done.
+
+    Raises:
+        UsageError: saying how to make a run of one's own of it.
+    """
+    from morphospace.types import UsageError
+
+    if space.own_folder is None:
+        assert space.folder is not None
+        name = space.folder.name
+        raise UsageError(
+            f"{name} comes with the package and is only read, and this command writes into a run's folder; make a run "
+            f"of it first: python -c \"import morphospace as ms; ms.Space.load('{name}').save('runs/{name}')\""
+        )
 
 
 def own_images(space: Space, data_root: Path | None, progress: Progress) -> Images:

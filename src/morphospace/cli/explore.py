@@ -28,7 +28,7 @@ def explore(
     The page computes the decoder by itself, so that the exported folder needs no more than a plain web server.
 
     Args:
-        run: the run's folder.
+        run: the run's folder, or a space that comes with the package, by name (a folder of that name wins).
         port: of this machine, where the page is; 8617 by default, or another where that is taken.
         no_browser: say where the page is, and open no browser.
         export: write the page into this new folder, for any web server, in place of showing it.

@@ -43,7 +43,7 @@ def morph(
     """Draw the way from one class to another, or from one image file to another.
 
     Args:
-        run: the run's folder.
+        run: the run's folder, or a space that comes with the package, by name (a folder of that name wins).
         start: a class name, or an image file.
         end: a class name, or an image file.
         path: straight; or by the map of the space: geodesic (shortest in image space), dense (where the data are),
@@ -264,7 +264,7 @@ def blend(
     """Merge two or more classes or images into one picture.
 
     Args:
-        run: the run's folder.
+        run: the run's folder, or a space that comes with the package, by name (a folder of that name wins).
         places: class names or image files.
         weights: one for each, in order; equal ones by default.
         out: a .png of the merged picture, with what it was made of beside it.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from morphospace.cli.common import Flag, Json
+from morphospace.cli.common import Flag, Json, require_own_folder
 from morphospace.cli.common import open_run as _open
 from morphospace.cli.common import own_images as _own_images
 from morphospace.cli.common import say as _say
@@ -135,6 +135,7 @@ def report(run: Path, /, *, data_root: Path | None = None, json: Json = False) -
     from morphospace.fitting import encode_own
 
     space = _open(run)
+    require_own_folder(space)
     with shown() as progress:
         images = _own_images(space, data_root, progress)
         if space.latents is None:
@@ -161,7 +162,8 @@ def evaluate(
     """Measure a run: likelihood, reconstruction, embedding, disentanglement, samples; and what is wrong with it.
 
     Args:
-        run: the run's folder; evaluation.json is written into it, and the report anew.
+        run: the run's folder; evaluation.json is written into it, and the report anew. Or a space that comes with the
+            package, by name; its figures are only printed.
         only: parts: doctor, likelihood, reconstruction, latents, embedding, disentanglement, samples.
         protocol: own, or binarised: log p(x) of Fashion-MNIST as it is published, with 5,000 draws, and nothing else.
         draws: of z for each image, where importance is weighted; 100 by default.
@@ -185,9 +187,10 @@ def evaluate(
     with shown() as progress:
         own = _own_images(space, data_root, progress)
         found = measure(space, own, parts=parts, draws=draws, count=images, seed=seed, progress=progress)
-        if not no_report:
+        if not no_report and space.own_folder is not None:
             _write_report(space, own, progress)
-    _say(found.record, [*_evaluated_lines(found, parts), f"wrote {run / FILE}"], json)
+    wrote = [] if space.own_folder is None else [f"wrote {space.own_folder / FILE}"]
+    _say(found.record, [*_evaluated_lines(found, parts), *wrote], json)
 
 
 def classifier(data: str, /, *, data_root: Path | None = None, json: Json = False) -> None:
@@ -217,7 +220,7 @@ def info(run: Path, /, *, json: Json = False) -> None:
     """Tell what a run is and what it reached.
 
     Args:
-        run: the run's folder.
+        run: the run's folder, or a space that comes with the package, by name (a folder of that name wins).
         json: print the figures as JSON.
     """
     space = _open(run)
@@ -239,7 +242,7 @@ def sample(
     """Draw new images from the space: from where its training images lie.
 
     Args:
-        run: the run's folder.
+        run: the run's folder, or a space that comes with the package, by name (a folder of that name wins).
         n: how many.
         seed: the same seed draws the same images.
         label: the class to draw, for a space that is told of classes; without it, all of them by turns.
@@ -273,7 +276,7 @@ def decode(run: Path, points: Path, /, *, out: Path, label: str | None = None, j
     """Decode points of the space, one picture for each row of a table.
 
     Args:
-        run: the run's folder.
+        run: the run's folder, or a space that comes with the package, by name (a folder of that name wins).
         points: a .csv, .npz or .parquet with a row of numbers for each point, as 'encode' writes them.
         label: the class to decode them as, for a space whose decoder is told of classes.
         out: a new folder for the pictures, named by row.
@@ -305,7 +308,7 @@ def encode(
     """Encode images to a table: file, label, mean and standard deviation of each.
 
     Args:
-        run: the run's folder.
+        run: the run's folder, or a space that comes with the package, by name (a folder of that name wins).
         images: a folder, an image, a .npy, .npz or IDX file, or a known set such as fashion-mnist.
         out: a .csv, .npz or .parquet file.
         label: what all of them are of, for a space whose encoder is told of classes, and images that bring no labels.
@@ -372,13 +375,14 @@ def cite(run: Path, /, *, json: Json = False) -> None:
     """Print the BibTeX of what a run used: the recipe's papers, the optimizer's, the images', and this package.
 
     Args:
-        run: the run's folder.
+        run: the run's folder, or a space that comes with the package, by name (a folder of that name wins).
         json: print as JSON.
     """
+    from morphospace.pretrained import place_of
     from morphospace.references import cited_by
     from morphospace.training.config import read_config
 
-    found = cited_by(read_config(run))
+    found = cited_by(read_config(place_of(run)))
     _say({"bibtex": found}, ["\n".join(found).rstrip()], json)
 
 
@@ -437,9 +441,11 @@ def _write_report(space: Space, images: Images, progress: Progress) -> Path:
 def _facts(space: Space) -> dict[str, Any]:
     """The figures of a run, as ``info --json`` gives them."""
     results, config = space.results, space.config
+    packed = {"packed": config["packed"]} if "packed" in config else {}
 
     return {
         "run": str(space.folder),
+        **packed,
         "recipe": space.recipe.name,
         "arguments": space.recipe.arguments,
         "latent": space.dimensions,

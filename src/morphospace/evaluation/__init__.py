@@ -82,7 +82,7 @@ def evaluate(
     """Measure a space on its own images; parts measured before, of the same weights, are kept.
 
     Args:
-        space: trained; where it has a folder, ``evaluation.json`` is written into it.
+        space: trained; where it has a folder of its own, ``evaluation.json`` is written into it.
         images: those that it was trained on.
         parts: names among `PARTS`.
         draws: of z for each image where importance is weighted; 100, and 5,000 for the binarised protocol.
@@ -132,8 +132,10 @@ def evaluate(
             **(found.more or {}),
         }
         record["parts"] = {key: record["parts"][key] for key in PARTS if key in record["parts"]}
-        if space.folder is not None:  # after each part: what is measured is not lost if the next is stopped
-            write_text(space.folder / FILE, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+        if (
+            space.own_folder is not None
+        ):  # after each part: what is measured is not lost if the next is stopped
+            write_text(space.own_folder / FILE, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
     return Evaluation(record)
 
 

@@ -46,7 +46,7 @@ SECTIONS: Sequence[tuple[str, Callable[[Facts], Section]]] = (
     ("the learning curves", the_learning),
     ("the latent space", the_scatter),
     ("the manifold", the_manifold),
-    ("the atlas", the_atlas),
+    ("the atlas", lambda facts: the_atlas(facts.space)),
     ("reconstructions", the_reconstructions),
     ("averages", the_averages),
     ("prototypes", the_prototypes),
@@ -77,7 +77,7 @@ def write_report(space: Space, images: Images, progress: Progress = silent) -> P
     sections = []
     for done, (what, make) in enumerate(SECTIONS):
         progress(f"drawing {what}", done, len(SECTIONS))
-        sections.append(_drawn(make(facts), folder))
+        sections.append(_drawn(make(facts), folder / "figures"))
     path = folder / "report.html"
     write_text(path, page(facts, sections))
     write_card(space)
@@ -85,24 +85,27 @@ def write_report(space: Space, images: Images, progress: Progress = silent) -> P
     return path
 
 
-def write_maps(space: Space, images: Images, progress: Progress = silent) -> list[Path]:
+def write_maps(space: Space, figures: Path | None = None) -> list[Path]:
     """Draw the atlas that lies in a run's folder, without the rest of its report; the paths of the figures' PNGs.
 
+    Args:
+        space: a space with a folder.
+        figures: the folder to draw into; ``figures/`` in the run's by default.
+
     Raises:
-        UsageError: if the space has no folder.
-        RunError: if the images are not those of the run.
+        UsageError: if the space has no folder to write into, and none was named.
+        RunError: if its latents are gone.
     """
-    folder = _folder(space)
-    section = _drawn(the_atlas(gather(space, images, progress)), folder)
-    return [folder / "figures" / f"{drawing.name}.png" for drawing in section.drawings]
+    target = _folder(space) / "figures" if figures is None else figures
+    return [target / f"{drawing.name}.png" for drawing in _drawn(the_atlas(space), target).drawings]
 
 
-def _drawn(section: Section, folder: Path) -> Section:
-    """A section with its figures written and put into its page."""
+def _drawn(section: Section, target: Path) -> Section:
+    """A section with its figures written into a folder and put into its page."""
     for drawing in section.drawings:
         files = {kind: render(drawing.figure, kind) for kind in ("png", "svg")}
         for kind, content in files.items():
-            write_bytes(folder / "figures" / f"{drawing.name}.{kind}", content)
+            write_bytes(target / f"{drawing.name}.{kind}", content)
         drawing.html = shown(drawing, files)
     return section
 
@@ -119,6 +122,6 @@ def write_card(space: Space) -> Path:
 
 
 def _folder(space: Space) -> Path:
-    if space.folder is None:
+    if space.own_folder is None:
         raise UsageError("this space has no folder to write into; save it first: space.save('runs/NAME')")
-    return space.folder
+    return space.own_folder

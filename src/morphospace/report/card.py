@@ -6,6 +6,7 @@ import json
 import re
 from typing import Any
 
+from morphospace.atlas import read_estimates
 from morphospace.report.numbers import (
     bound_words,
     duration,
@@ -18,7 +19,10 @@ from morphospace.report.numbers import (
 from morphospace.report.page import counted
 from morphospace.space import Space
 
-__all__ = ["card_text"]
+__all__ = ["card_text", "compared_with_run"]
+
+RUN_FIGURES = "Figures: `figures/`; all of them explained: `report.html`."
+PACKED_FIGURES = "Figures of its map, with their definitions and errors: `atlas.json`."
 
 
 def card_text(space: Space) -> str:
@@ -29,6 +33,7 @@ def card_text(space: Space) -> str:
     images = config["images"]
     quoted = name.replace("\\", "\\\\").replace('"', '\\"')
     classes = ", ".join(plain(c) for c in images["classes"]) or "none"
+    packed = "packed" in config
     told = f", labels={json.dumps(space.classes[0], ensure_ascii=False)}" if space.conditional else ""
     return f"""# {plain(name)}
 
@@ -41,12 +46,12 @@ Morphospace {plain(config["version"])}. Every point of the space decodes to an i
 - Classes: {classes}
 - Training: {_training(config, results)}
 - Machine: {plain(processor(config))}
-
+{_packed(space) if packed else ""}
 ## Measured
 
 {_table(space)}
 
-Nats per image. {bound_words(space)} Figures: `figures/`; all of them explained: `report.html`.
+Nats per image. {bound_words(space)} {PACKED_FIGURES if packed else RUN_FIGURES}
 
 ## Use
 
@@ -70,6 +75,37 @@ again = space.decode(space.encode(images{told if space.model.encoder.classes els
 def _limit(space: Space) -> str:
     words = pixel_words(space)
     return f"- {words}\n" if words else ""
+
+
+def compared_with_run(space: Space) -> dict[str, tuple[float, float]]:
+    """Figures of the run that a packed space was made from, as far as they were known, beside those of the copy."""
+    before, found = space.results["before_packing"], {}
+    for split in ("test", "train"):
+        for name in ("neg_elbo", "distortion", "rate") if split in before and split in space.results else ():
+            if name in before[split]:
+                found[f"{split}_{name}"] = (before[split][name], space.results[split][name])
+    mapped = None if space.folder is None else read_estimates(space.folder)
+    if mapped is not None:
+        known = before.get("atlas", {})
+        found |= {name: (known[name], figure.value) for name, figure in mapped[0].items() if name in known}
+    return found
+
+
+def _packed(space: Space) -> str:
+    """What was rounded, and what that did."""
+    hidden = ("neg_elbo", "rate") if space.recipe.unnormalised else ()
+    rows = [
+        f"| {name} | {before:.5g} | {after:.5g} |"
+        for name, (before, after) in compared_with_run(space).items()
+        if not name.endswith(hidden)
+    ]
+    table = "\n".join(["| | the run | this copy |", "| --- | ---: | ---: |", *rows])
+    return f"""\
+- A small copy of a run, made by `morphospace pack`, without any image: weights are rounded to float16 (and compute
+  in float32), latents and map are rounded too. All figures were measured anew.
+
+{table}
+"""
 
 
 def _training(config: dict[str, Any], results: dict[str, Any]) -> str:

@@ -12,8 +12,8 @@ from morphospace.atlas import Atlas, read_atlas, read_estimates
 from morphospace.atlas.decoded import condition, stretch
 from morphospace.evaluation.records import Figure
 from morphospace.plots.maps import Sheet, class_map, density_map, recognition_map, scatter_map, stretch_map
-from morphospace.report.facts import Facts
 from morphospace.report.page import Drawing, Section, Table, counted
+from morphospace.space import Space
 
 __all__ = ["the_atlas"]
 
@@ -24,13 +24,13 @@ MOST_PAIRS = 6
 MOST_DOTS = 100_000
 
 
-def the_atlas(facts: Facts) -> Section:
+def the_atlas(space: Space) -> Section:
     """The maps of ``atlas.json``; where there is none, how to have them drawn."""
-    folder = facts.space.folder
+    folder = space.folder
     assert folder is not None
     atlas = read_atlas(folder)
     if atlas is None:
-        estimated = read_estimates(folder) if facts.space.dimensions != 2 else None
+        estimated = read_estimates(folder) if space.dimensions != 2 else None
         if estimated is not None:
             figures, notes = estimated
             return Section("atlas", TITLE, " ".join([_words(figures), *notes]), tables=[_beside(figures)])
@@ -47,7 +47,7 @@ def the_atlas(facts: Facts) -> Section:
         tables.append(_holes(atlas))
     if atlas.notes:
         tables.append(Table([("note", note) for note in atlas.notes]))
-    return Section("atlas", TITLE, _words(atlas.figures), _drawings(facts, atlas), tables)
+    return Section("atlas", TITLE, _words(atlas.figures), _drawings(space, atlas), tables)
 
 
 def _words(f: Mapping[str, Figure]) -> str:
@@ -164,13 +164,13 @@ def _holes(atlas: Atlas) -> Table:
     return Table(rows, ("centre", "of the prior's mass", "area"), "The largest holes", numbers=True)
 
 
-def _drawings(facts: Facts, atlas: Atlas) -> list[Drawing]:
+def _drawings(space: Space, atlas: Atlas) -> list[Drawing]:
     rows, columns = _shown(atlas)
     crop = partial(_cropped, rows=rows, columns=columns)
-    train = facts.latents.train
+    train = space.known_latents().train
     some = np.arange(len(train))
     if len(some) > MOST_DOTS:
-        some = np.sort(np.random.default_rng(facts.space.settings.seed).permutation(len(some))[:MOST_DOTS])
+        some = np.sort(np.random.default_rng(space.settings.seed).permutation(len(some))[:MOST_DOTS])
     labels = train.labels[some] if train.labels is not None and atlas.classes else None
     outlines = [line for hole in atlas.holes.regions for line in hole.outline]
     sheet = Sheet(
@@ -182,7 +182,7 @@ def _drawings(facts: Facts, atlas: Atlas) -> list[Drawing]:
         Drawing(
             "atlas-scatter",
             scatter_map(
-                sheet, title="The training images and the holes between them", seed=facts.space.settings.seed
+                sheet, title="The training images and the holes between them", seed=space.settings.seed
             ),
             "Scatter of the training images' latent means with the outlines of holes.",
             f"Each dot is the mean of q(z | x) of a training image. {holes}next to nothing is encoded there.",

@@ -14,14 +14,27 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from safetensors import safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from morphospace.coarse import Steps, coarsened, restored
 from morphospace.files import sync_folder, write_bytes
 from morphospace.types import RunError
 
-__all__ = ["load_newest", "load_tensors", "remove_all", "save_checkpoint", "save_tensors", "sha256"]
+__all__ = [
+    "load_arrays",
+    "load_newest",
+    "load_tensors",
+    "remove_all",
+    "save_arrays",
+    "save_checkpoint",
+    "save_tensors",
+    "sha256",
+]
 
 KEPT = 2
 """How many checkpoints stay: the newest, and one more should its disk fail it."""
@@ -48,6 +61,36 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
         raise RunError(f"{path} is missing; train again, or continue with --resume") from None
     except Exception as error:  # safetensors raises its own type, undocumented as to kinds
         raise RunError(f"{path} is damaged ({error}); train again, or restore it from a copy") from None
+
+
+def save_arrays(
+    path: Path, arrays: Mapping[str, NDArray[Any]], owner: str, coarse: Mapping[str, Steps] | None = None
+) -> None:
+    """Write what was made of some weights, with their SHA-256, ``owner``; arrays named in ``coarse`` by their steps."""
+    about, tensors = {}, {}
+    for name, values in arrays.items():
+        if coarse and name in coarse:
+            values, about[name] = coarsened(values, coarse[name])
+        tensors[name] = torch.from_numpy(np.array(values, order="C"))
+    header = {"model_sha256": owner}
+    if about:
+        header = {"about": json.dumps({**header, "coarse": about}, sort_keys=True)}
+    save_tensors(path, tensors, header)
+
+
+def load_arrays(path: Path) -> tuple[str | None, dict[str, NDArray[Any]]]:
+    """What `save_arrays` wrote: the hash of the weights that it was made of, and the arrays.
+
+    Raises:
+        Exception: of several kinds, if the file is missing or damaged.
+    """
+    with safe_open(path, "np") as file:
+        header = file.metadata() or {}
+        about = json.loads(header["about"]) if "about" in header else header
+        coarse = about.get("coarse", {})
+        found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    arrays = {name: restored(v, coarse[name]) if name in coarse else v for name, v in found.items()}
+    return about.get("model_sha256"), arrays
 
 
 def save_checkpoint(

@@ -25,9 +25,8 @@ def layer_table(network: Network) -> list[tuple[str, tuple[int, ...], str]]:
 
     def note(layer: nn.Module, _inputs: object, output: Tensor) -> None:
         shape = tuple(output.shape[1:])
-        if (
-            isinstance(layer, nn.Linear) and len(shape) == 3
-        ):  # at each place of a grid, whose channels are last then
+        if isinstance(layer, nn.Linear) and len(shape) == 3:
+            # At each place of a grid; channels are last then.
             shape = (shape[2], *shape[:2])
         rows.append((_kind(layer), shape, _kernel(layer)))
 

@@ -315,7 +315,7 @@ OPTIONS = {
     "evaluate": "only protocol draws images seed device data-root no-report json",
     "classifier": "data-root json",
     "info": "json",
-    "map": "cells seed data-root no-report json",
+    "map": "cells seed out data-root no-report json",
     "morph": "path compare all steps out data-root json",
     "blend": "weights out json",
     "sample": "count seed label from-prior out json",
@@ -324,6 +324,7 @@ OPTIONS = {
     "recipes": "json",
     "cite": "json",
     "explore": "port no-browser export",
+    "pack": "out cells seed overwrite data-root json",
 }
 
 

@@ -141,7 +141,7 @@ def test_morph_on_the_best_path_beside_all_others(call, run, tmp_path, small_map
     )
     made = json.loads(said)
     assert code == 0
-    assert set(made["others"]) == {"straight", "great-circle", "geodesic", "dense", "recognisable"}
+    assert set(made["others"]) == {"straight", "great-circle", "geodesic", "clear", "dense", "recognisable"}
     assert made["why"].startswith(f"{made['path']}: ")
     assert made["scores"] == made["others"][made["path"]]
     assert made["others"]["geodesic"]["length"] <= made["others"]["straight"]["length"] * 1.001

@@ -110,7 +110,7 @@ def test_morph_takes_the_best_path(bare, capsys):
     said = call(capsys, "morph", NAME, "Bag", "Sneaker", "--path", "best", "--json")
     record = json.loads(said)
     others = record["others"]
-    assert set(others) == {"straight", "great-circle", "geodesic", "dense", "recognisable"}
+    assert set(others) == {"straight", "great-circle", "geodesic", "clear", "dense", "recognisable"}
     assert record["refused"] == {}
     assert record["scores"]["in_holes"] == min(way["in_holes"] for way in others.values())
     assert others["geodesic"]["length"] == min(way["length"] for way in others.values())

@@ -45,7 +45,7 @@ def test_by_default_the_line_is_straight_and_its_pictures_are_evenly_apart(space
 
 def test_the_best_way_is_one_of_those_compared_and_says_why(space):
     made = morph(space, "dot", "blob", 5, "best", ground=ground_of(space, make_atlas(space, cells=48)))
-    assert set(made.others) == {"straight", "great-circle", "geodesic", "dense"}
+    assert set(made.others) == {"straight", "great-circle", "geodesic", "clear", "dense"}
     assert "classifier" in made.refused["recognisable"]
     assert made.path in made.others
     assert made.why.startswith(f"{made.path}: ")
@@ -78,6 +78,7 @@ def test_in_more_dimensions_ways_are_found_through_the_data():
     space = trained("vae", latent=3)
     made = morph(space, "dot", "blob", 5, "best")
     assert set(made.others) == {"straight", "great-circle", "geodesic", "dense"}
+    assert "this space has 3" in made.refused["clear"]
     lengths = {kind: way.scores.length for kind, way in made.others.items()}
     assert lengths["geodesic"] <= lengths["straight"] * (1 + 1e-3)
     assert all(way.scores.in_holes is not None for way in made.others.values())

@@ -70,6 +70,30 @@ def test_a_dense_way_goes_round_the_hole(ways):
     assert way.scores.length == pytest.approx(2 * np.pi, rel=0.05)
 
 
+def test_a_clear_way_is_the_shortest_round_the_hole(ways):
+    """The hole of the ring is a disc, of a radius that its formula gives: two tangents from the ends, and an arc."""
+    r = np.linspace(0, 2, 200_001)
+    q = np.exp(-((r - 2) ** 2) / (2 * 0.2**2)) / (2 * np.pi * 2 * np.sqrt(2 * np.pi) * 0.2)
+    radius = r[q < 0.1 * np.exp(-(r**2) / 2) / (2 * np.pi)].max()
+    tangents, arc = 2 * np.sqrt(4 - radius**2), radius * (np.pi - 2 * np.arccos(radius / 2))
+    assert ways["clear"].scores.in_holes == 0
+    assert ways["clear"].scores.length == pytest.approx(tangents + arc, rel=0.01)
+    assert ways["clear"].scores.length < ways["dense"].scores.length
+
+
+def test_where_holes_cannot_be_avoided_a_clear_way_crosses_at_the_narrowest():
+    """Two lumps of data, and a bridge between them at y = 2 with a gap of 0.5; elsewhere the hole is 2 wide."""
+    grid = Grid.over(np.array([-4.0, -4]), np.array([4.0, 4]), HALF)
+    x, y = grid.points.T.reshape(2, *grid.shape)
+    data = (np.abs(x) > 1) | ((np.abs(y - 2) < 0.5) & (np.abs(x) > 0.25))
+    one = np.ones(grid.shape)
+    atlas = Atlas(grid, one, np.where(data, one, 1e-9)[None], metric=np.stack([one, 0 * one, one]))
+    ends = [(np.array([-2.0, 0.0]), np.array([2.0, 0.0]))]
+    way = scored(Chart(atlas, lambda z: np.asarray(z)[:, :, None, None]), "clear", ends)[0]
+    assert way.scores.in_holes * way.scores.length == pytest.approx(0.5, abs=0.1)
+    assert abs(way.z[POINTS // 2, 1] - 2) < 0.55
+
+
 def test_a_recognisable_way_keeps_to_what_is_recognised(ways):
     assert ways["recognisable"].scores.recognised > 0.9
     assert ways["recognisable"].z[:, 1].max() < 0.31
@@ -81,7 +105,7 @@ def test_a_geodesic_is_no_longer_than_any_other(ways):
 
 def test_the_best_has_no_point_in_a_hole_and_says_so(ways):
     kind, why = best(ways)
-    assert kind == "dense"
+    assert kind == "clear"
     assert "no point in a hole" in why
 
 

@@ -32,7 +32,9 @@ def morph(
     end: str | None = None,
     /,
     *,
-    path: Literal["straight", "great-circle", "geodesic", "dense", "recognisable", "best"] = "straight",
+    path: Literal[
+        "straight", "great-circle", "geodesic", "clear", "dense", "recognisable", "best"
+    ] = "straight",
     compare: Flag = False,
     all_: Annotated[bool, Parameter(name="--all", negative="")] = False,
     steps: int | None = None,
@@ -46,8 +48,9 @@ def morph(
         run: the run's folder, or a space that comes with the package, by name (a folder of that name wins).
         start: a class name, or an image file.
         end: a class name, or an image file.
-        path: straight; or by the map of the space: geodesic (shortest in image space), dense (where the data are),
-            recognisable (where a classifier is sure), great-circle; or best, which chooses among them and says why.
+        path: straight; or by the map of the space: geodesic (shortest in image space), clear (shortest round the
+            holes), dense (where the data are), recognisable (where a classifier is sure), great-circle; or best, which
+            chooses among them and says why.
         compare: draw all of them on the map, with their films and scores.
         all_: all pairs of classes and all kinds of path, in one figure; the figures go into a .json beside it.
         steps: how many pictures; 9 by default.

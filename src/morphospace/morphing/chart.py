@@ -18,6 +18,9 @@ from morphospace.types import UsageError
 
 __all__ = ["Chart"]
 
+DEAR = 1000.0
+"""How many steps round a hole a `clear` way takes rather than one through it: any detour that a map has room for."""
+
 THINNEST = 1e-6
 """Of the highest density: what 1/q is taken of where there are no data at all."""
 
@@ -57,7 +60,9 @@ class Chart:
             if metric is None:
                 raise UsageError("this map has no metric, which paths need; make it with parts=('metric',)")
             weight = None
-            if kind == "dense":
+            if kind == "clear":
+                weight = np.where(self.atlas.posterior < HOLE * self.atlas.prior, DEAR, 1.0)
+            elif kind == "dense":
                 q = self.atlas.posterior / self.atlas.posterior.max()
                 weight = 1 / np.maximum(q, THINNEST)
             elif kind == "recognisable":

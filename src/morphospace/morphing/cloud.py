@@ -70,7 +70,12 @@ class Cloud:
         return tuple(kind for kind in KINDS if self.refusal(kind) is None)
 
     def refusal(self, kind: str) -> str | None:
-        """Only what a classifier would have to see is ever missing."""
+        """A hole has no edge here that could be followed, and what a classifier would have to see may be missing."""
+        if kind == "clear":
+            return (
+                f"a clear path follows the edges of holes on a map of two dimensions; this space has "
+                f"{self.mean.shape[1]}. 'dense' stays where the data are"
+            )
         if kind == "recognisable" and self.see is None:
             return (
                 "a recognisable path needs a classifier of the run's classes, and there is none; bring the run's "

@@ -93,7 +93,7 @@ def morph(
         start: a class name (its mean latent), an image file (its posterior mean), a point (D,), or a `Place`.
         end: likewise.
         steps: how many pictures, at least 2.
-        path: straight, great-circle, geodesic, dense, recognisable; or best, chosen among them by a rule
+        path: straight, great-circle, geodesic, clear, dense, recognisable; or best, chosen among them by a rule
             (`morphospace.morphing.ways.best`).
         ground: what is known of the space, from `ground_of`; made anew by default, which for a path that needs the map
             of a two-dimensional space takes most of a minute.

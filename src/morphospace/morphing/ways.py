@@ -3,6 +3,7 @@
     straight      the straight line of the coordinates; on a sphere or in the Poincaré ball, the manifold's own geodesic
     great-circle  direction along a great circle about the origin, distance from the origin evenly (White 2016)
     geodesic      least length in image space
+    clear         least length of which, before all else, the least lies in holes: goes round them
     dense         least ∫ ds / q(z)^(2/D): stays where the data are
     recognisable  least ∫ (ε + 1 − r) ds, r the probability of the likeliest class: stays where pictures show something
 
@@ -29,7 +30,7 @@ from morphospace.types import UnknownName, UsageError
 
 __all__ = ["FRAMES", "HOLE", "KINDS", "POINTS", "Ground", "Scores", "Way", "best", "great_circle", "scored"]
 
-KINDS = ("straight", "great-circle", "geodesic", "dense", "recognisable")
+KINDS = ("straight", "great-circle", "geodesic", "clear", "dense", "recognisable")
 POINTS = 129
 """Of every way; shares of a way are shares of these."""
 FRAMES = 33

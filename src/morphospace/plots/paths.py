@@ -35,6 +35,7 @@ LINES = {
     "straight": "#1b2430",
     "great-circle": "#94a4a2",
     "geodesic": "#3f90da",
+    "clear": "#ffa90e",
     "dense": "#bd1f01",
     "recognisable": "#832db6",
 }

@@ -12,7 +12,7 @@ const timesOf = (ratio) => (ratio < 0.01 ? "below 0.01 ×" : ratio < 100 ? `${ra
 const FRAMES = 9;
 const DRAWN = 16;
 const TOLERANCE = 1e-3;
-const KINDS = ["straight", "best", "great-circle", "geodesic", "dense", "recognisable"];
+const KINDS = ["straight", "best", "great-circle", "geodesic", "clear", "dense", "recognisable"];
 const FILM_SECONDS = 4;
 
 class Page {

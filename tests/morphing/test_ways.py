@@ -75,9 +75,15 @@ def test_a_clear_way_is_the_shortest_round_the_hole(ways):
     r = np.linspace(0, 2, 200_001)
     q = np.exp(-((r - 2) ** 2) / (2 * 0.2**2)) / (2 * np.pi * 2 * np.sqrt(2 * np.pi) * 0.2)
     radius = r[q < 0.1 * np.exp(-(r**2) / 2) / (2 * np.pi)].max()
-    tangents, arc = 2 * np.sqrt(4 - radius**2), radius * (np.pi - 2 * np.arccos(radius / 2))
+
+    def round_a_disc(radius: float) -> float:
+        return 2 * np.sqrt(4 - radius**2) + radius * (np.pi - 2 * np.arccos(radius / 2))
+
+    cell = (
+        8 / HALF
+    )  # the weight is interpolated between cells, so that a hole reaches up to two of them further
     assert ways["clear"].scores.in_holes == 0
-    assert ways["clear"].scores.length == pytest.approx(tangents + arc, rel=0.01)
+    assert round_a_disc(radius) <= ways["clear"].scores.length <= round_a_disc(radius + 2 * cell)
     assert ways["clear"].scores.length < ways["dense"].scores.length
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fixtures.small import make_images, unit
-from fixtures.stopping import whole_and_stopped
+from fixtures.stopping import stop_at, whole_and_stopped
 from morphospace import recipes
 from morphospace.distributions import normal
 from morphospace.families import Bernoulli, DiagonalNormal, Family

@@ -117,6 +117,15 @@ def test_killed_at_twenty_random_moments_it_ends_with_the_same_bytes(processes, 
         assert_same_end(folder, whole)
 
 
+def test_killed_while_it_wrote_its_first_file_it_leaves_no_trace(whole, tmp_path):
+    """Then the folder is no run yet, and what begins there anew is not a resumption."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / ".partial-config-abc.json").write_text('{"form')
+    runs.begin(folder)
+    assert_same_end(folder, whole)
+
+
 @pytest.mark.timeout(280)
 def test_killed_before_any_of_its_last_file_operations_it_ends_with_the_same_bytes(processes, tmp_path):
     """From the last checkpoint on: the moments that a random kill seldom meets."""

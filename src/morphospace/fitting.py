@@ -78,6 +78,8 @@ def fit(
         if not overwrite:
             raise UsageError(f"{folder} holds a run already; choose another out, or pass overwrite=True")
         _remove_run(folder)
+    if folder is not None:
+        remove_partial(folder)  # a run that was killed before its first file was whole leaves no other mark
     trained = train(recipe, images, settings, folder, progress)
     return _finish(trained, recipe, images, folder, progress)
 

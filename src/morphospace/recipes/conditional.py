@@ -105,7 +105,7 @@ def m2(
     size: str = "small",
     classes: int | None = None,
     labelled: int = 100,
-    alpha: float = 0.1,
+    alpha: float = 100.0,
 ) -> Parts:
     """Learning from few labels: a conditional VAE and a classifier, taught by one bound; other classes are summed over.
 
@@ -116,8 +116,9 @@ def m2(
     given y), with the true class y of the test images.
 
     Cost: encoder and decoder run for every class, so about (1 + classes) times that of `vae`. Known problem: few labels
-    decide which cluster is called what, and of classes that look alike the bound may prefer another division. Short
-    runs hear the labels late, when the clusters are made: a larger ``alpha`` helps (docs/experiments.md).
+    decide which cluster is called what, and of classes that look alike the bound may prefer another division. With the
+    paper's ``alpha`` short runs hear the labels too late, when the clusters are made; ours is larger
+    (docs/experiments.md, "Codes, levels and few labels").
 
     Args:
         spec: the images' shape.
@@ -125,7 +126,7 @@ def m2(
         size: tiny, small, medium or large.
         classes: how many; None takes the number that the images have.
         labelled: labels that are kept of each class, a function of the seed; the paper has 10 to 300 of each on MNIST.
-        alpha: the weight of the classifier's loss on known labels; the paper's 0.1 for each image of the set.
+        alpha: the weight of the classifier's loss on known labels, nats for each image of the set; the paper has 0.1.
 
     References:
         Kingma et al. (2014), Semi-supervised Learning with Deep Generative Models, arXiv:1406.5298.

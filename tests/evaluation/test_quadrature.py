@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch.distributions import (
     Bernoulli,
-    ContinuousBernoulli,
     Independent,
     Laplace,
     MixtureSameFamily,
@@ -19,6 +18,7 @@ from torch.distributions import (
 from torch.distributions import Categorical as Choice
 
 from fixtures.small import Linear
+from morphospace.distributions import ContinuousBernoulli
 from morphospace.evaluation.pairs import Pairs
 from morphospace.evaluation.quadrature import exact_log_likelihood
 from morphospace.families import Bernoulli as BernoulliFamily
@@ -169,14 +169,15 @@ class Plain(Family):
         self.make = make
 
     def forward(self, h):
-        return Independent(self.make(h), 3, validate_args=False)
+        made = self.make(h)  # ours are of whole images, torch's of single pixels
+        return made if len(made.event_shape) == 3 else Independent(made, 3, validate_args=False)
 
 
 @pytest.mark.parametrize(
     "make",
     [
         lambda h: Bernoulli(logits=h, validate_args=False),
-        lambda h: ContinuousBernoulli(logits=h, validate_args=False),
+        ContinuousBernoulli,
         lambda h: Normal(h, 0.05 + h.sigmoid()),
         lambda h: Laplace(h, 0.3),
     ],
@@ -190,3 +191,14 @@ def test_all_pairs_are_what_each_pair_is(make):
     assert torch.allclose(Pairs(model, x)(z), each, rtol=1e-9, atol=1e-9)
     rows = torch.tensor([3, 1])
     assert torch.allclose(Pairs(model, x)(z, rows), each[rows], rtol=1e-9, atol=1e-9)
+
+
+def test_a_continuous_bernoulli_is_asked_once_for_all_images(monkeypatch):
+    """Its constant hangs on the point alone; the rest is one matrix product."""
+    asked = []
+    law = ContinuousBernoulli.log_prob
+    monkeypatch.setattr(ContinuousBernoulli, "log_prob", lambda self, x: asked.append(len(x)) or law(self, x))
+    Pairs(linear_gaussian(1.0, family=Plain(ContinuousBernoulli)), torch.rand(5, *SHAPE).double())(
+        torch.randn(7, 2).double()
+    )
+    assert asked == [1]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.distributions import Bernoulli, ContinuousBernoulli, Normal
+from torch.distributions import Bernoulli, Normal
 
-from morphospace.distributions import Distribution, Masked
+from morphospace.distributions import ContinuousBernoulli, Distribution, Masked
 from morphospace.model import VAE
 
 __all__ = ["Pairs", "base_of"]

@@ -14,12 +14,14 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Sequence
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 from scipy.ndimage import label
 
+from benchmarks.plan import options
 from morphospace.cli.paths import ground_for
 from morphospace.morphing import all_pairs
 from morphospace.morphing.chart import Chart
@@ -108,8 +110,11 @@ def _apart(pair: Any, found: Matrix, side: np.ndarray) -> bool:
     return bool(side[rows[pair.start.name]] != side[rows[pair.end.name]])
 
 
-def main(run: str) -> None:
-    space = Space.load(run)
+def main(arguments: Sequence[str] | None = None) -> None:
+    assert __doc__ is not None
+    parser = options("benchmarks.paths", __doc__)
+    parser.add_argument("run", help="a run's folder, or a space that comes with the package")
+    space = Space.load(parser.parse_args(arguments).run)
     begun = time.perf_counter()
     ground = ground_for(space, None, silent)
     seconds = time.perf_counter() - begun
@@ -119,4 +124,4 @@ def main(run: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main()

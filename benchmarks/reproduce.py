@@ -11,7 +11,8 @@ runs that failed. A recipe whose default arguments have changed since is run ane
 the file after each run, by `benchmarks.scoreboard`.
 
 The budget is processor time of the run's own process while it trains, with as many threads as ``--threads`` says: other
-work on the machine, the other ``--jobs`` included, takes seconds of the clock from a run and hardly any steps. How many
+work on the machine takes seconds of the clock from a run, but also some steps, since cores share caches and memory: run
+it on a machine that is free, and look at the epochs that each came to. How many
 steps fit is found by timing some beforehand, so that the learning rate's schedule ends with the budget; what a run took
 in the end is kept. On a GPU the budget is seconds of the clock, and there is one job.
 

@@ -42,6 +42,22 @@ def test_it_trains_measures_and_keeps_a_line_and_does_not_train_twice(tmp_path, 
     assert second["seconds"]["training"] == first["seconds"]["training"]
 
 
+def test_a_prior_is_fitted_to_a_finished_run(tmp_path, capsys):
+    lines, run = tmp_path / "lines.jsonl", tmp_path / "run"
+    options = [*OPTIONS, "--lr", "0.004", "--out", str(run)]
+    binarised.main(options, lines, GARMENTS)
+    binarised.main([*options, "--prior", "mixture"], lines, GARMENTS)
+    plain, fitted = map(json.loads, lines.read_text().splitlines())
+    assert plain["training"]["lr"] == fitted["training"]["lr"] == 0.004
+    assert plain["training"]["matrix_lr"] == pytest.approx(0.006)
+    assert (plain["prior"], fitted["prior"]) == (None, "mixture")
+    rates = [line["test"]["figures"]["rate"]["value"] for line in (plain, fitted)]
+    assert rates[0] != rates[1]
+    parts = [line["test"]["figures"]["distortion"]["value"] for line in (plain, fitted)]
+    assert parts[0] == pytest.approx(parts[1])
+    assert "mixture prior fitted afterwards" in capsys.readouterr().out
+
+
 def test_the_table_is_in_the_order_of_the_validation_figure(tmp_path, capsys):
     lines = tmp_path / "lines.jsonl"
     binarised.main([*OPTIONS, "--out", str(tmp_path / "run")], lines, GARMENTS)

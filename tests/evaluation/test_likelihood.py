@@ -9,7 +9,15 @@ import pytest
 import torch
 from test_quadrature import evidence, linear_gaussian, pictures
 
-from morphospace.evaluation.likelihood import as_seen, elbo, importance_weighted, measure_likelihood, scale_of
+from morphospace.evaluation.likelihood import (
+    ONE_BY_ONE,
+    as_seen,
+    elbo,
+    importance_weighted,
+    measure_likelihood,
+    scale_of,
+)
+from morphospace.evaluation.pairs import Pairs
 from morphospace.families import Bernoulli
 from morphospace.types import UsageError
 
@@ -57,6 +65,19 @@ def test_figures_of_a_density():
     assert (weighted.draws, weighted.images) == (500, 40)
     assert "bits_per_dimension" not in figures
     assert any("density" in note for note in notes)
+
+
+def test_what_is_asked_one_by_one_is_integrated_for_some_images(monkeypatch):
+    monkeypatch.setattr(Pairs, "asked_one_by_one", lambda _: True)
+    model = linear_gaussian(0.3)
+    x = pictures(model, 0.3, 60)
+    truth = -evidence(model, x, 0.3).detach().numpy()[np.linspace(0, 59, ONE_BY_ONE).round().astype(int)]
+    figures, notes = measure_likelihood(model, x, draws=50)
+    assert figures["nll_exact"].images == figures["elbo_gap"].images == ONE_BY_ONE
+    assert figures["nll_exact"].value == pytest.approx(truth.mean(), abs=1e-3)
+    assert 0 < figures["elbo_gap"].value < 5
+    assert figures["neg_elbo"].images == 60
+    assert any(f"{ONE_BY_ONE} of the images" in note for note in notes)
 
 
 def test_bits_are_given_for_binary_images_only():

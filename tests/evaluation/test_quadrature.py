@@ -180,17 +180,27 @@ class Plain(Family):
         ContinuousBernoulli,
         lambda h: Normal(h, 0.05 + h.sigmoid()),
         lambda h: Laplace(h, 0.3),
+        lambda h: Laplace(
+            h, torch.linspace(0.1, 1, h[0].numel(), dtype=h.dtype).reshape(h.shape[1:]).expand_as(h)
+        ),
+        lambda h: Laplace(h, 0.05 + h.sigmoid()),
     ],
-    ids=["bernoulli", "continuous bernoulli", "normal", "laplace"],
+    ids=["bernoulli", "continuous bernoulli", "normal", "laplace", "laplace by pixel", "laplace by point"],
 )
 def test_all_pairs_are_what_each_pair_is(make):
     model = linear_gaussian(1.0, family=Plain(make))
     x = torch.rand(5, *SHAPE, dtype=torch.float64)
-    z = torch.randn(7, 2, dtype=torch.float64)
+    z = torch.randn(70, 2, dtype=torch.float64)
     each = torch.stack([model.decoder(z).log_prob(x[i]) for i in range(5)])
     assert torch.allclose(Pairs(model, x)(z), each, rtol=1e-9, atol=1e-9)
     rows = torch.tensor([3, 1])
     assert torch.allclose(Pairs(model, x)(z, rows), each[rows], rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("vary", [False, True])
+def test_a_law_whose_scale_moves_with_z_is_asked_one_by_one(vary):
+    model = linear_gaussian(1.0, family=Plain(lambda h: Laplace(h, 0.05 + h.sigmoid() if vary else 0.3)))
+    assert Pairs(model, torch.rand(5, *SHAPE).double()).asked_one_by_one() == vary
 
 
 def test_a_continuous_bernoulli_is_asked_once_for_all_images(monkeypatch):

@@ -1,19 +1,22 @@
-"""log p(x given z) of every image at every point: one matrix product where the likelihood allows it."""
+"""log p(x given z) of every image at every point: one matrix product, or one table of distances, where it can be."""
 
 from __future__ import annotations
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.distributions import Bernoulli, Normal
+from torch.distributions import Bernoulli, Laplace, Normal
 
 from morphospace.distributions import ContinuousBernoulli, Distribution, Masked
 from morphospace.model import VAE
 
 __all__ = ["Pairs", "base_of"]
 
-MOST_VALUES = 2**25
-"""Values of an array (images × points × pixels) that a likelihood without a matrix form is asked for at once."""
+MOST_VALUES = 2**18
+"""Values of an array (images × points × pixels) that any other likelihood is asked for at once: as many as a
+processor's own cache holds, with what is made of them on the way."""
+POINTS = 4
+"""Points that it is asked about at once."""
 
 
 class Pairs:
@@ -21,7 +24,8 @@ class Pairs:
 
     A likelihood whose log-density is affine in x (Bernoulli, continuous Bernoulli) is log p(0 given z) + x·logits(z):
     one product of a matrix of images with one of points. A normal is a quadratic form, two products, in float64 since
-    its terms are large and cancel. Any other likelihood is asked for each pair.
+    its terms are large and cancel. A Laplace whose scales are the same at all points is a table of distances. Any other
+    likelihood is asked for each pair, which takes a hundred times as long.
 
     Args:
         model: its decoder gives p(x given z).
@@ -37,20 +41,46 @@ class Pairs:
     @torch.inference_mode()
     def __call__(self, z: Float[Tensor, "M D"], rows: Tensor | None = None) -> Float[Tensor, "R M"]:
         """(R, M) for the images at ``rows``, or all of them."""
-        px = self.model.decoder(z)
-        if isinstance(px, Masked) and self.whole:
-            px = px.whole
-        base = base_of(px)
-        flat = self.flat if rows is None else self.flat[rows]
-        if isinstance(base, Bernoulli | ContinuousBernoulli):
-            nothing = torch.zeros_like(self.x[:1])
-            return torch.addmm(px.log_prob(nothing)[None], flat, base.logits.flatten(1).T)
-        if isinstance(base, Normal):
-            return _normal(base, flat)
+        found = _table(self._law(z), self.flat if rows is None else self.flat[rows])
+        if found is not None:
+            return found
         images = self.x if rows is None else self.x[rows]
-        size = max(1, MOST_VALUES // (self.flat.shape[1] * len(z)))
-        parts = [px.log_prob(images[i : i + size, None]) for i in range(0, len(images), size)]
-        return torch.cat(parts) if parts else flat.new_zeros((0, len(z)))
+        found = self.flat.new_empty((len(images), len(z)))
+        many = max(1, MOST_VALUES // (POINTS * self.flat.shape[1]))
+        for j in range(0, len(z), POINTS):
+            px = self._law(z[j : j + POINTS])
+            for i in range(0, len(images), many):
+                found[i : i + many, j : j + POINTS] = px.log_prob(images[i : i + many, None])
+        return found
+
+    @torch.inference_mode()
+    def asked_one_by_one(self) -> bool:
+        """Whether the likelihood must be asked for each pair of an image and a point."""
+        shape = self.model.decoder.network.input_shape
+        two = torch.stack([self.x.new_zeros(shape), self.x.new_ones(shape)])
+        return _table(self._law(two), self.flat[:1]) is None
+
+    def _law(self, z: Tensor) -> Distribution:
+        px = self.model.decoder(z)
+        return px.whole if isinstance(px, Masked) and self.whole else px
+
+
+def _table(px: Distribution, flat: Tensor) -> Tensor | None:
+    """(R, M) all at once; None of a law without such a form."""
+    base = base_of(px)
+    if isinstance(base, Bernoulli | ContinuousBernoulli):
+        logits = base.logits
+        return torch.addmm(px.log_prob(torch.zeros_like(logits[:1]))[None], flat, logits.flatten(1).T)
+    if isinstance(base, Normal):
+        return _normal(base, flat)
+    if isinstance(base, Laplace) and bool((base.scale == base.scale[:1]).all()):
+        return _laplace(base, flat)
+    return None
+
+
+def _laplace(base: Laplace, flat: Tensor) -> Tensor:
+    scale = base.scale[:1].flatten(1)
+    return -torch.cdist(flat / scale, base.loc.flatten(1) / scale, p=1) - (2 * scale).log().sum()
 
 
 def _normal(base: Normal, flat: Tensor) -> Tensor:

@@ -55,8 +55,8 @@ def _words(found: Evaluation) -> str:
     if "doctor" in found.parts:
         names = ", ".join(finding["name"] for finding in found.findings)
         words = f"The doctor finds: {names}. " if names else "The doctor finds nothing wrong. "
-    if "nll_exact" in figures:
-        exact, bound = figures["nll_exact"], figures["neg_elbo"]
+    exact, bound = figures.get("nll_exact"), figures.get("neg_elbo")
+    if exact and exact["images"] == bound["images"]:  # it may be known of some of them only, of other cost
         words += (
             f"A {_split(found, 'likelihood')} image costs exactly {exact['value']:.2f} ± {exact['error']:.2f} nats "
             f"(by quadrature, to {exact['extra']['quadrature_error']:.1g}); the −ELBO is {bound['value']:.2f}, so the "

@@ -1,7 +1,7 @@
 """log p(x) of binarised Fashion-MNIST by the published protocol: train on 50,000 images, weight 5,000 draws.
 
     python -m benchmarks.binarised                                     # `binarised` with 40 dimensions, 200 epochs
-    python -m benchmarks.binarised --epochs 100 --lr 3e-3 --seed 1
+    python -m benchmarks.binarised --epochs 100 --lr 3e-3 --warmup 0.4
     python -m benchmarks.binarised --epochs 100 --prior flow           # the same run with a prior fitted afterwards
     python -m benchmarks.binarised --draws 200 --images 1000           # a quick look; marked as such
     python -m benchmarks.binarised --table                             # all lines beside what is published
@@ -60,7 +60,9 @@ def main(
     given = _options(arguments)
     if not given.table:
         name = f"{given.recipe}-{given.latent}-{given.size}-{given.epochs:g}-{given.seed}"
-        name += f"-{given.lr:g}" if given.lr else ""
+        name += "".join(
+            f"-{key}{value:g}" for key, value in (("lr", given.lr), ("warmup", given.warmup)) if value
+        )
         folder = given.out or Path("runs") / f"binarised-{name}"
         images = ms.load(**(source or {"source": "fashion-mnist", "validation": VALIDATION}))
         line = measure(images, folder, given)
@@ -81,6 +83,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--lr", type=float, help="the highest learning rate; that of hidden matrices in proportion"
     )
+    parser.add_argument(
+        "--warmup", type=float, help="the part of the run over which the rate's weight grows to 1"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--prior", choices=PRIORS, help="fitted to the finished run's posteriors, and put in place"
@@ -99,7 +104,10 @@ def measure(images: Images, folder: Path, given: argparse.Namespace) -> dict[str
         if (folder / "config.json").is_file():
             space = refit(folder, images, progress)
         else:
-            recipe = ms.recipes.get(given.recipe, images.spec, {"latent": given.latent, "size": given.size})
+            arguments = {"latent": given.latent, "size": given.size}
+            if given.warmup is not None:
+                arguments["warmup"] = given.warmup
+            recipe = ms.recipes.get(given.recipe, images.spec, arguments)
             space = ms.fit(
                 recipe,
                 images,

@@ -114,6 +114,7 @@ WRONG = {
     "exemplar": {"exemplars": (-1,)},
     "flow-prior": {"kind": ("iaf",), "transforms": (0,)},
     "vade": {"clusters": (0,), "warmup": (1.5,)},
+    "binarised": {"warmup": (-0.5, 1.5)},
     "cvae": {"classes": (0, -1)},
     "class-prior": {"classes": (0,)},
     "m2": {"classes": (0,), "labelled": (0,), "alpha": (0.0, math.nan)},

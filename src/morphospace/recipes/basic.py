@@ -5,9 +5,9 @@ from __future__ import annotations
 from morphospace.families import Bernoulli, DiagonalNormal
 from morphospace.model import VAE, Conditional
 from morphospace.networks import ReferenceDecoder, ReferenceEncoder, require_reference_shape
-from morphospace.objective import Objective, Ramp
+from morphospace.objective import Objective
 from morphospace.priors import StandardNormal
-from morphospace.recipes.common import conv_parts, part_of_run, positive
+from morphospace.recipes.common import conv_parts, positive, warmed_up
 from morphospace.recipes.registry import Parts, recipe
 from morphospace.settings import Settings
 from morphospace.types import ImageSpec, UsageError
@@ -118,8 +118,7 @@ def beta_parts(
 ) -> Parts:
     """What `vae` and `beta_vae` share: a weighted rate."""
     positive(beta=beta)
-    part_of_run(warmup=warmup)
     if not 0 <= corrupted <= 1:
         raise UsageError(f"corrupted is {corrupted}; expected a part of the images, from 0 to 1")
-    objective = Objective(distortion=1, rate=Ramp(0, beta, until=warmup) if warmup > 0 else beta)
+    objective = Objective(distortion=1, rate=warmed_up(warmup, beta))
     return conv_parts(spec, latent, size, objective, corrupted=corrupted if spec.channels == 1 else 0.0)

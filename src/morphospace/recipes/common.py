@@ -19,13 +19,21 @@ from morphospace.families import (
 from morphospace.model import VAE, Conditional
 from morphospace.networks import ConvDecoder, ConvEncoder
 from morphospace.networks import size as dial
-from morphospace.objective import Objective
+from morphospace.objective import Objective, Ramp
 from morphospace.priors import Prior, StandardNormal
 from morphospace.recipes.registry import Parts
 from morphospace.settings import Settings
 from morphospace.types import ImageSpec, UsageError
 
-__all__ = ["CRITIC_LR", "conv_parts", "part_of_run", "positive", "squared_error", "usual_likelihood"]
+__all__ = [
+    "CRITIC_LR",
+    "conv_parts",
+    "part_of_run",
+    "positive",
+    "squared_error",
+    "usual_likelihood",
+    "warmed_up",
+]
 
 CRITIC_LR = 1e-3
 """The highest learning rate beside a critic, which is taught at the model's own: that of the configuration for MNIST
@@ -97,3 +105,9 @@ def part_of_run(**values: float) -> None:
     for name, value in values.items():
         if not 0 <= value <= 1:
             raise UsageError(f"{name} is {value}; expected a part of the run, from 0 to 1")
+
+
+def warmed_up(warmup: float, weight: float = 1.0) -> Ramp | float:
+    """The rate's weight: all through, or growing from 0 over the part ``warmup`` of the run."""
+    part_of_run(warmup=warmup)
+    return Ramp(0, weight, until=warmup) if warmup > 0 else weight

@@ -9,7 +9,7 @@ from __future__ import annotations
 from morphospace import families
 from morphospace.families import Likelihood
 from morphospace.objective import Objective
-from morphospace.recipes.common import conv_parts, positive
+from morphospace.recipes.common import conv_parts, positive, warmed_up
 from morphospace.recipes.registry import Parts, recipe
 from morphospace.types import ImageSpec
 
@@ -30,7 +30,7 @@ def _with(likelihood: Likelihood, spec: ImageSpec, latent: int, size: str) -> Pa
 
 
 @recipe
-def binarised(spec: ImageSpec, latent: int = 2, size: str = "small") -> Parts:
+def binarised(spec: ImageSpec, latent: int = 2, size: str = "small", warmup: float = 0.0) -> Parts:
     """The VAE of binary images that are drawn anew, by their grey values, whenever they are seen.
 
     That is dynamic binarisation, on which most published likelihoods of small grey images stand. `vae` takes grey
@@ -42,12 +42,15 @@ def binarised(spec: ImageSpec, latent: int = 2, size: str = "small") -> Parts:
         spec: the images' shape.
         latent: dimensions of the space; published figures have 40 or 50.
         size: tiny, small, medium or large.
+        warmup: the part of the run over which the rate's weight grows from 0 to 1. Dimensions that a full weight would
+            empty at the start are learned then (Sønderby et al. 2016, arXiv:1602.02282); published figures have one.
 
     References:
         Salakhutdinov & Murray (2008), On the Quantitative Analysis of Deep Belief Networks,
         doi:10.1145/1390156.1390266; Burda et al. (2016), Importance Weighted Autoencoders, arXiv:1509.00519.
     """
-    return _with(families.Bernoulli(binarise=True), spec, latent, size)
+    objective = Objective(distortion=1, rate=warmed_up(warmup))
+    return conv_parts(spec, latent, size, objective, likelihood=families.Bernoulli(binarise=True))
 
 
 @recipe

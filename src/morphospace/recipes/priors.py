@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Literal
 
 from morphospace import priors
-from morphospace.objective import Objective, Ramp
-from morphospace.recipes.common import conv_parts, part_of_run, positive
+from morphospace.objective import Objective
+from morphospace.recipes.common import conv_parts, positive, warmed_up
 from morphospace.recipes.registry import Parts, recipe
 from morphospace.types import ImageSpec
 
@@ -139,6 +139,5 @@ def vade(
         arXiv:1611.05148.
     """
     positive(latent=latent, clusters=clusters)
-    part_of_run(warmup=warmup)
-    objective = Objective(distortion=1, rate=Ramp(0, 1, until=warmup) if warmup > 0 else 1)
+    objective = Objective(distortion=1, rate=warmed_up(warmup))
     return conv_parts(spec, latent, size, objective, prior=priors.Mixture(latent, clusters))

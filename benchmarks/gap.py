@@ -19,13 +19,16 @@ import torch
 from torch import Tensor
 
 import morphospace as ms
+from morphospace.distributions import Distribution
 from morphospace.evaluation.quadrature import exact_log_likelihood
+from morphospace.families import FullNormal
 from morphospace.model import VAE
+from morphospace.refining import refine
 from morphospace.training.feed import to_unit
 
-STEPS = 150
 DRAWS = 100
-"""Draws for each −ELBO, in pairs z = μ ± Lε."""
+"""Of z, for each −ELBO."""
+AT_ONCE = 25
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -46,47 +49,31 @@ def main(arguments: list[str] | None = None) -> None:
 
 def measure(model: VAE, x: Tensor, draws: int = DRAWS) -> dict[str, Tensor]:
     """Nats of each image, (B,), by each posterior and exactly."""
-    model.eval().requires_grad_(requires_grad=False)
+    model.eval()
     torch.manual_seed(0)
-    q = model.encode(x)
-    factor = torch.diag_embed(q.stddev)
+    with torch.no_grad():
+        h = model.encoder.parameters_of(x)
+    best = refine(model, x)
+    below = model.decoder.network.input_shape[0] * (model.decoder.network.input_shape[0] - 1) // 2
+    wide = torch.nn.functional.pad(best, (0, below))  # a full factor with nothing below its diagonal yet
+    full = refine(model, x, family=FullNormal(), start=wide)
+    own = model.encoder.family
     return {
         "exact": -torch.from_numpy(exact_log_likelihood(model, x).log_p).to(x.dtype),
-        "encoder": neg_elbo(model, x, q.mean, factor, draws),
-        "best diagonal normal": refined(model, x, q.mean, factor, draws, full=False),
-        "best full normal": refined(model, x, q.mean, factor, draws, full=True),
+        "encoder": neg_elbo(model, x, own(h), draws),
+        "best diagonal normal": neg_elbo(model, x, own(best), draws),
+        "best full normal": neg_elbo(model, x, FullNormal()(full), draws),
     }
 
 
-def neg_elbo(model: VAE, x: Tensor, mean: Tensor, factor: Tensor, draws: int) -> Tensor:
-    """−ELBO (B,) with the posterior N(mean, factor·factorᵀ) against a standard normal prior."""
-    noise = torch.randn(draws // 2, *mean.shape, dtype=mean.dtype)
-    shift = torch.einsum("bij,kbj->kbi", factor, noise)
-    z = torch.cat([mean + shift, mean - shift])
-    distortion = -model.decoder(z).log_prob(x).mean(0)
-    log_det = factor.diagonal(dim1=1, dim2=2).log().sum(1)
-    return distortion + 0.5 * (factor.square().sum((1, 2)) + mean.square().sum(1) - mean.shape[1]) - log_det
-
-
-def refined(model: VAE, x: Tensor, mean: Tensor, factor: Tensor, draws: int, *, full: bool) -> Tensor:
-    """−ELBO (B,) after each image's own posterior was fitted to it."""
-    mean = mean.clone().requires_grad_()
-    logs = factor.diagonal(dim1=1, dim2=2).log().clone().requires_grad_()
-    below = torch.zeros(len(x), dtype=mean.dtype, requires_grad=full)
-
-    def built() -> Tensor:
-        made = torch.diag_embed(logs.exp())
-        return made + torch.nn.functional.pad(below[:, None, None], (0, 1, 1, 0))
-
-    optimizer = torch.optim.Adam([t for t in (mean, logs, below) if t.requires_grad], lr=0.03)
-    fall = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / STEPS)
-    for _ in range(STEPS):
-        optimizer.zero_grad()
-        neg_elbo(model, x, mean, built(), 8).sum().backward()
-        optimizer.step()
-        fall.step()
-    with torch.no_grad():
-        return neg_elbo(model, x, mean, built(), draws)
+@torch.no_grad()
+def neg_elbo(model: VAE, x: Tensor, q: Distribution, draws: int) -> Tensor:
+    """−ELBO (B,) with these posteriors."""
+    parts = []
+    for done in range(0, draws, AT_ONCE):
+        trace = model.around(x, q, min(AT_ONCE, draws - done))
+        parts.append(trace.distortion + trace.rate)
+    return torch.cat(parts).mean(0)
 
 
 def table(found: dict[str, Tensor]) -> str:

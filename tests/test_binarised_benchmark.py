@@ -22,7 +22,7 @@ def test_it_trains_measures_and_keeps_a_line_and_does_not_train_twice(tmp_path, 
     (line,) = map(json.loads, lines.read_text().splitlines())
     images = ms.load(**GARMENTS)
     assert line["images"]["counts"] == {"train": 46, "validation": 6, "test": 8}
-    assert line["recipe"] == {"name": "binarised", "arguments": {"latent": 3, "size": "tiny"}}
+    assert line["recipe"] == {"name": "binarised", "arguments": {"latent": 3, "size": "tiny", "warmup": 0.0}}
     again = evaluate(Space.load(run), images, parts=("binarised",), draws=4, count=5)
     found = line["test"]["figures"]["nll_importance"]
     assert found["value"] == again.value("binarised", "nll_importance")

@@ -220,9 +220,17 @@ class VAE(nn.Module):
             if isinstance(part, FromLabels) and labels is not None:
                 part.begin_with_labels(labels)
 
-    def _trace(self, x: Tensor, draws: int, images: int | None, labels: Labels | None) -> Trace:
+    def around(
+        self, x: Float[Tensor, "B C H W"], q: Distribution, draws: int = 1, labels: Labels | None = None
+    ) -> Trace:
+        """The trace of other posteriors than the encoder's, of images as the likelihood takes them."""
+        return self._trace(x, draws, None, labels, q)
+
+    def _trace(
+        self, x: Tensor, draws: int, images: int | None, labels: Labels | None, q: Distribution | None = None
+    ) -> Trace:
         y = self.filled(x, labels)
-        q = self.encoder(x, y)
+        q = self.encoder(x, y) if q is None else q
         z = q.rsample(torch.Size((draws,)))
         return Trace(x, q, z, self.decoder(z, y), self.prior_of(y), self.decoder, images, labels, self)
 

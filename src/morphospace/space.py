@@ -27,11 +27,13 @@ from morphospace.families import Masked
 from morphospace.files import write_text
 from morphospace.imputation import AT_ONCE, Imputed, as_mask, impute
 from morphospace.latents import Latents, Prototypes
-from morphospace.model import VAE, Conditional
+from morphospace.model import VAE, Labels
 from morphospace.networks import count_parameters
 from morphospace.pretrained import comes_with_the_package, place_of
 from morphospace.priors import SAMPLER, Encoded, Fitted, Prior, fit_prior, fitted_prior, sampler_arguments
 from morphospace.recipes import Recipe
+from morphospace.refining import JUDGED
+from morphospace.refining import refine as refined
 from morphospace.seeds import seed_of, seeded
 from morphospace.settings import Settings
 from morphospace.training import checkpoint
@@ -127,6 +129,7 @@ class Space:
         images: Images | NDArray[Any] | Tensor,
         progress: Progress = silent,
         labels: Classes | None = None,
+        refine: int = 0,
     ) -> Distribution:
         """q(z given x) of N images, in order; an embedding is its ``.mean``, (N, D).
 
@@ -135,21 +138,33 @@ class Space:
                 missing, for a recipe that allows it.
             progress: told of each chunk.
             labels: for an encoder that is told of classes, and images that bring none: see `Classes`.
+            refine: steps of gradient descent on each image's own posterior, from where the encoder puts it (see
+                `morphospace.refining`); 150 are plenty, and take a hundred times as long as encoding.
 
         Raises:
-            UsageError: for images of another shape, or other values; for labels that are missing or unknown.
+            UsageError: for images of another shape, or other values; for labels that are missing or unknown; for
+                posteriors that cannot be refined.
         """
         pixels = self._pixels_of(images)
-        if labels is None and isinstance(images, Images) and self.model.encoder.classes:
+        classes = self.model.classes if refine else self.model.encoder.classes
+        if labels is None and isinstance(images, Images) and classes:
             labels = self._own_labels(images)
         if labels is None and self.model.classifier is not None and len(pixels):
             labels = self.classify(images).argmax(1)
-        y = self._told(self.model.encoder.classes, labels, len(pixels), "encoder")
+        y = self._told(classes, labels, len(pixels), "encoder")
         ready = partial(_as_pixels, missing=isinstance(self.model.decoder.family, Masked))
         inputs: NDArray[Any] | Tensor | Incomplete = pixels
         if isinstance(images, Images) and images.observed is not None:
             inputs = Incomplete(images.pixels, images.observed)
-        h = self._stream(self.model.encoder, inputs, "encoding", progress, ready, labels=y)
+        compute, draws = self.model.encoder.parameters_of, 1
+        if refine:
+            if reason := self.recipe.build().objective.unnormalised:
+                raise UsageError(
+                    f"posteriors of this space cannot be refined, since it has no −ELBO: {reason}"
+                )
+            compute, draws = partial(refined, self.model, steps=refine), JUDGED
+        with seeded(self.settings.seed, "refining"):
+            h = self._stream(compute, inputs, "encoding", progress, ready, labels=y, draws=draws)
         # The parameters came back chunk by chunk; a family with weights of its own must lie beside them,
         # and they were made without a graph, so it may not ask for one.
         q: Distribution = copy.deepcopy(self.model.encoder.family).cpu().requires_grad_(False)(h)
@@ -181,7 +196,9 @@ class Space:
             return images
 
         y = self._told(self.model.decoder.classes, labels, len(z), "decoder")
-        return self._stream(self.model.decoder, z, "decoding", progress, _as_points, mean, y).contiguous()
+        return self._stream(
+            self.model.decoder.parameters_of, z, "decoding", progress, _as_points, mean, y
+        ).contiguous()
 
     @torch.inference_mode()
     def classify(self, images: Images | NDArray[Any] | Tensor, progress: Progress = silent) -> Tensor:
@@ -192,7 +209,8 @@ class Space:
         """
         if self.model.classifier is None:
             raise UsageError("this space has no classifier; train 'm2' for one")
-        h = self._stream(self.model.classifier, self._pixels_of(images), "classifying", progress, _as_pixels)
+        compute = self.model.classifier.parameters_of
+        h = self._stream(compute, self._pixels_of(images), "classifying", progress, _as_pixels)
         return h.float().softmax(-1)
 
     def _pixels_of(self, images: Images | NDArray[Any] | Tensor) -> NDArray[Any] | Tensor:
@@ -432,17 +450,18 @@ class Space:
 
     def _stream(
         self,
-        conditional: Conditional,
+        compute: Callable[[Tensor, Labels | None], Tensor],
         inputs: NDArray[Any] | Tensor | Incomplete,
         what: str,
         progress: Progress,
         ready: Callable[[Tensor], Tensor],
         after: Callable[[Tensor], Tensor] = lambda h: h,
         labels: Tensor | None = None,
+        draws: int = 1,
     ) -> Tensor:
         """A conditional's parameters for any number of inputs, chunk by chunk, each made ``ready`` first."""
         device = next(self.model.parameters()).device
-        size = chunk_size(self.spec.pixels)
+        size = chunk_size(self.spec.pixels, draws)
         parts = []
         for start in range(0, max(len(inputs), 1), size):
             chunk = inputs[start : start + size]
@@ -450,7 +469,7 @@ class Space:
             if chunk.dtype == torch.float64:
                 chunk = chunk.float()  # before the move: not every device has float64
             y = None if labels is None else labels[start : start + size].to(device)
-            parts.append(after(conditional.parameters_of(ready(chunk.to(device)), y)).cpu())
+            parts.append(after(compute(ready(chunk.to(device)), y)).cpu())
             progress(what, min(start + size, len(inputs)), len(inputs))
         return torch.cat(parts)
 

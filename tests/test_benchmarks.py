@@ -316,6 +316,20 @@ def test_half_an_hour_counts_only_with_the_default_settings():
     assert reached({"quality": {"lines": [line(253.1)]}})[row] == "**no**"
 
 
+def test_how_far_half_an_hour_stays_above_the_exact_figure():
+    test = {"neg_elbo": 251.0, "draws": 10, "nll_exact": 248.0, "neg_elbo_refined": 248.6}
+    row = [bar.what for bar in table.BARS].index("the same above the exact −log p(x), nats")
+
+    def rows(**more: object) -> list[str]:
+        line = {"changes": {"minutes": "30"}, "results": {"test": {**test, **more}}}
+        return reached({"quality": {"lines": [line]}})[row : row + 2]
+
+    assert rows() == ["**no**", "yes"]
+    assert rows(nll_exact=249.5) == ["yes", "yes"]
+    del test["neg_elbo_refined"]
+    assert rows() == ["**no**", ""]
+
+
 def test_a_trial_of_the_gpu_harness_is_no_result():
     rows = [i for i, bar in enumerate(table.BARS) if bar.what.startswith("one GPU")]
     record = {

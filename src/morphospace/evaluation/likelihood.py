@@ -22,7 +22,7 @@ __all__ = ["as_seen", "bits_per_dimension", "elbo", "importance_weighted", "meas
 
 AT_ONCE = 25
 """Draws of an image that are decoded together."""
-ONE_BY_ONE = 50
+ONE_BY_ONE = 10
 """Images at most whose exact log p(x) is found where the likelihood must be asked for each pair of image and point."""
 UNRELIABLE = 0.5
 """Nats: with a larger standard error, the delta method's own premise (few weights do not decide the sum) fails."""

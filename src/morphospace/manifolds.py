@@ -10,6 +10,7 @@ length; ``geodesic(x, y, t)`` the point after the part t of the way. All take (â
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -20,6 +21,8 @@ from torch import Tensor
 __all__ = ["Ball", "Manifold", "Plane", "Sphere"]
 
 Points = Float[Tensor, "*batch D"]
+EDGE = 1e-3
+"""How near the edge of the unit ball points come, as a part of its radius, where floats are of 32 bits."""
 
 
 @runtime_checkable
@@ -94,9 +97,14 @@ class Ball(Manifold):
             ((1 + 2 * c * xy + c * yy) * x + (1 - c * xx) * y) / (1 + 2 * c * xy + c * c * xx * yy)
         )
 
+    @property
+    def reach(self) -> float:
+        """How far from the origin float32 can tell points, in lengths of the space."""
+        return 2 / math.sqrt(self.c) * math.atanh(1 - EDGE)
+
     def inside(self, x: Tensor) -> Tensor:
         """x, or the point below it at the edge of what floats can tell."""
-        edge = (1 - (1e-3 if x.dtype == torch.float32 else 1e-6)) / self.c**0.5
+        edge = (1 - (EDGE if x.dtype == torch.float32 else 1e-6)) / self.c**0.5
         near: Tensor = x * (edge / _length(x)).clamp_max(1)
         return near
 

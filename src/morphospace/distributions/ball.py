@@ -21,6 +21,9 @@ class WrappedNormal(Law):
     Steps have the deviations ``scale`` along the axes, in lengths of hyperbolic space, carried from the origin to
     ``loc`` in parallel. The density is over hyperbolic volume, λ^D·dz in coordinates.
 
+    All is reckoned in float64, where the device has it: far from the origin the difference of two points near one
+    another is lost in float32, and a draw then seems many deviations from where it was drawn.
+
     ``mean`` is ``loc``, the intrinsic mean; ``stddev`` is the deviation of small steps in coordinates, scale/λ(loc).
 
     Args:
@@ -47,13 +50,20 @@ class WrappedNormal(Law):
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         noise = self.scale.new_empty(*sample_shape, *self.scale.shape).normal_()
-        return self.ball.exp(self.loc, self.scale * noise / self.ball.factor(self.loc))
+        loc = _wide(self.loc)
+        z = self.ball.exp(loc, _wide(self.scale * noise) / self.ball.factor(loc))
+        return self.ball.inside(z.to(self.loc.dtype))
 
     def log_prob(self, value: Tensor) -> Tensor:
-        v = self.ball.factor(self.loc) * self.ball.log(self.loc, value)
-        flat = -0.5 * ((v / self.scale).square() + (2 * math.pi * self.scale.square()).log()).sum(-1)
+        loc, scale = _wide(self.loc), _wide(self.scale)
+        v = self.ball.factor(loc) * self.ball.log(loc, _wide(value))
+        flat = -0.5 * ((v / scale).square() + (2 * math.pi * scale.square()).log()).sum(-1)
         # A sphere of radius r is sinh(√c·r)/(√c·r) as wide here as in the plane, in each of its D − 1 directions.
         r = self.ball.c**0.5 * v.square().sum(-1).clamp_min(1e-10).sqrt()
         log_wider = r + torch.log(-torch.expm1(-2 * r)) - math.log(2) - r.log()
         log_p: Tensor = flat - (v.shape[-1] - 1) * log_wider
-        return log_p
+        return log_p.to(value.dtype)
+
+
+def _wide(values: Tensor) -> Tensor:
+    return values if values.device.type == "mps" else values.double()

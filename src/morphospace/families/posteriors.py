@@ -38,6 +38,10 @@ BOUND = 20.0
 overflow; a trained encoder stays far inside."""
 
 
+INNER = 0.8
+"""The part of a Poincaré ball's reach that posteriors' places are kept in."""
+
+
 def _deviation(log_variance: Tensor) -> Tensor:
     return torch.exp(0.5 * log_variance.clamp(-BOUND, BOUND))
 
@@ -162,7 +166,12 @@ class Spherical(Family):
 
 
 class Hyperbolic(Family):
-    """(…, 2D) -> wrapped normal on the Poincaré ball: where a step from the origin leads, and log-variances."""
+    """(…, 2D) -> wrapped normal on the Poincaré ball: where a step from the origin leads, and log-variances.
+
+    Posteriors are kept where nearly all of their draws (√D + 4 deviations) lie in what float32 can tell from the ball's
+    edge. What is drawn beyond would be moved to it, many deviations from where it was drawn, and log q of such draws
+    lowers the rate without end.
+    """
 
     factor = 2
     plane = False
@@ -178,9 +187,12 @@ class Hyperbolic(Family):
 
     def forward(self, h: Float[Tensor, "*batch P"]) -> Distribution:
         step, log_variance = full(h).chunk(2, dim=-1)
-        return d.WrappedNormal(
-            self.ball, self.ball.exp(torch.zeros_like(step), step), _deviation(log_variance)
-        )
+        reach, far = self.ball.reach, INNER * self.ball.reach
+        length = 2 * step.square().sum(-1, keepdim=True).clamp_min(1e-20).sqrt()  # λ = 2 at the origin
+        away = far * torch.tanh(length / far)
+        widest = (reach - away) / (step.shape[-1] ** 0.5 + 4)
+        scale = 1 / (1 / _deviation(log_variance) + 1 / widest)
+        return d.WrappedNormal(self.ball, self.ball.exp(torch.zeros_like(step), step * away / length), scale)
 
 
 class Choices(Family):

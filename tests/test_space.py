@@ -50,7 +50,7 @@ def test_chunks_are_put_together_in_order(space, images, monkeypatch):
     seen = []
     whole, points = space.encode(images), space.encode(images).mean
     decoded = space.decode(points)
-    monkeypatch.setattr("morphospace.space.chunk_size", lambda _pixels: 7)
+    monkeypatch.setattr("morphospace.space.chunk_size", lambda *_: 7)
     q = space.encode(images, lambda what, done, total, figures=None: seen.append((what, done, total)))
     torch.testing.assert_close(q.mean, whole.mean, **ORDER_OF_SUMMATION)
     torch.testing.assert_close(space.decode(points), decoded, **ORDER_OF_SUMMATION)

@@ -1,8 +1,8 @@
 """log p(x) of binarised Fashion-MNIST by the published protocol: train on 50,000 images, weight 5,000 draws.
 
     python -m benchmarks.binarised                                     # `binarised` with 40 dimensions, 200 epochs
-    python -m benchmarks.binarised --epochs 100 --lr 3e-3 --warmup 0.4
-    python -m benchmarks.binarised --epochs 100 --prior flow           # the same run with a prior fitted afterwards
+    python -m benchmarks.binarised --epochs 100 --lr 3e-3 --warmup 0.25
+    python -m benchmarks.binarised --epochs 100 --lr 3e-3 --warmup 0.25 --prior flow    # that run, a prior fitted to it
     python -m benchmarks.binarised --draws 200 --images 1000           # a quick look; marked as such
     python -m benchmarks.binarised --table                             # all lines beside what is published
 

@@ -57,8 +57,9 @@ python -m benchmarks.reproduce --recipes vae vamp    # or one seed of some
 
 Every recipe with its own default arguments and settings, trained under one equal budget. **The budgets are short: the
 tables compare methods at their beginning, and say nothing about where they end.** How far each came, in passes over
-the training images, stands beside it: cores that are shared with other work do less in the same processor time, by up
-to a third in these runs, and then a method is compared at an earlier beginning than others.
+the training images, stands beside it: cores that are shared with other work do less in the same processor time, and
+then a method is compared at an earlier beginning than others. `missing-pixels` learns with half of the pixels hidden
+and is measured, as all are, with every pixel known, which its encoder never saw.
 
 - **−ELBO**: distortion + rate with β = 1, whatever the recipe was trained with; all test images, one draw of z each.
   Nats per image, as are the next two.

@@ -151,7 +151,7 @@ class Space:
             labels = self._own_labels(images)
         if labels is None and self.model.classifier is not None and len(pixels):
             labels = self.classify(images).argmax(1)
-        y = self._told(classes, labels, len(pixels), "encoder")
+        y = self._told(classes, labels, len(pixels), "model" if refine else "encoder")
         ready = partial(_as_pixels, missing=isinstance(self.model.decoder.family, Masked))
         inputs: NDArray[Any] | Tensor | Incomplete = pixels
         if isinstance(images, Images) and images.observed is not None:

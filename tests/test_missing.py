@@ -26,7 +26,7 @@ from morphospace.families import Masked as MaskedFamily
 from morphospace.fitting import fit
 from morphospace.imputation import impute
 from morphospace.model import VAE, Conditional
-from morphospace.networks import NoughtForMissing
+from morphospace.networks import ZeroImputed, zero_imputed
 from morphospace.priors import StandardNormal
 from morphospace.training.feed import Batches, Feed, Order, hidden
 from morphospace.types import DataError, UsageError
@@ -50,14 +50,14 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
 def linear_vae() -> VAE:
     """With an encoder that is somewhat like the posterior of whole images, and so wrong for incomplete ones."""
     model = VAE(
-        Conditional(NoughtForMissing(Linear(SHAPE, (2 * LATENT,))), DiagonalNormal()),
+        Conditional(ZeroImputed(Linear(SHAPE, (2 * LATENT,))), DiagonalNormal()),
         Conditional(Linear((LATENT,), SHAPE), MaskedFamily(Gaussian(SIGMA, learned=False))),
         StandardNormal(LATENT),
     ).double()
     with torch.no_grad():
         model.decoder.family.whole.log_sigma.fill_(math.log(SIGMA))
         W = normal(PIXELS, LATENT)
-        decoder, encoder = model.decoder.network.linear, model.encoder.network.network.linear
+        decoder, encoder = model.decoder.network.linear, model.encoder.network.filled.linear
         decoder.weight.copy_(W)
         decoder.bias.copy_(normal(PIXELS, seed=1))
         encoder.weight.copy_(torch.cat([0.1 * W.T, torch.zeros(LATENT, PIXELS, dtype=torch.float64)]))
@@ -159,6 +159,20 @@ def test_the_bound_is_below_the_evidence_of_what_is_known():
     slack = evidence(model, x) + (trace.distortion + trace.rate).mean(0)
     assert (slack[[0, 2, 3, 4]] > 0.01).all()
     assert slack[1] >= 0  # of nothing the evidence is nought, and so is its bound, whatever is guessed
+
+
+# ---------------------------------------------------------------- what the encoder sees
+
+
+def test_few_pixels_weigh_as_much_as_all():
+    """Of a linear map: each pixel known in exactly one of three images, their mean is the map of the whole one."""
+    x, which = normal(1, 2, 3, 5), torch.arange(30).reshape(2, 3, 5) % 3
+    thirds = torch.cat([x.masked_fill(which != i, torch.nan) for i in range(3)])
+    linear = Linear((2, 3, 5), (7,)).double()
+    torch.nn.init.zeros_(linear.linear.bias)
+    torch.testing.assert_close(ZeroImputed(linear)(thirds).mean(0), linear(x)[0])
+    assert torch.equal(zero_imputed(x), x)
+    assert torch.equal(zero_imputed(torch.full_like(x, torch.nan)), torch.zeros_like(x))
 
 
 # ---------------------------------------------------------------- imputation

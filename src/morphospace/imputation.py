@@ -13,6 +13,7 @@ from torch import Tensor
 import morphospace.distributions as d
 from morphospace.families import Masked
 from morphospace.model import VAE, Labels
+from morphospace.networks import zero_imputed
 from morphospace.types import ImageSpec, UsageError
 
 __all__ = ["AT_ONCE", "Imputed", "as_mask", "impute"]
@@ -47,7 +48,7 @@ def impute(
 ) -> Imputed:
     """Impute the pixels of ``x`` that are nan, by torch's current generator.
 
-    K points z are drawn from q(z given x_observed), the encoder seeing noughts for the rest, and weighted by
+    K points z are drawn from q(z given x_observed), the encoder seeing them as `zero_imputed` has them, and weighted by
     w = p(x_observed given z)·p(z) / q(z given x_observed), brought to sum to one (Mattei & Frellsen 2019,
     arXiv:1812.02633, section 2.3): an encoder that is wrong costs draws and not truth. Of any model whose pixels are
     independent given z.
@@ -73,7 +74,7 @@ def impute(
     if isinstance(likelihood, Masked):
         likelihood = likelihood.whole
     missing = x.isnan()
-    q, p = model.encode(x.masked_fill(missing, 0.0), labels), model.prior_of(labels)
+    q, p = model.encode(zero_imputed(x), labels), model.prior_of(labels)
     z = q.rsample(torch.Size((draws,)))  # (K, N, D)
     log_w, total = [], torch.zeros_like(x, dtype=torch.float64)
     top = torch.full((len(x),), -torch.inf, dtype=torch.float64, device=x.device)

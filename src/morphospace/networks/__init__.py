@@ -7,7 +7,7 @@ GridEncoder, GridDecoder             likewise, by way of a coarse grid of vector
 What they share is in `base`; `layers` tells what one is made of.
 """
 
-from morphospace.networks.base import Network, NoughtForMissing, OfClass, Precise
+from morphospace.networks.base import Network, OfClass, Precise, ZeroImputed, zero_imputed
 from morphospace.networks.conv import ConvDecoder, ConvEncoder, Residual, dense_stem
 from morphospace.networks.grid import GridDecoder, GridEncoder
 from morphospace.networks.layers import count_parameters, layer_table
@@ -26,7 +26,6 @@ __all__ = [
     "GridDecoder",
     "GridEncoder",
     "Network",
-    "NoughtForMissing",
     "OfClass",
     "Precise",
     "ReferenceDecoder",
@@ -34,10 +33,12 @@ __all__ = [
     "Residual",
     "SameConvTranspose2d",
     "Size",
+    "ZeroImputed",
     "count_parameters",
     "dense_stem",
     "grid_sides",
     "layer_table",
     "require_reference_shape",
     "size",
+    "zero_imputed",
 ]

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-__all__ = ["Network", "NoughtForMissing", "OfClass", "Precise"]
+__all__ = ["Network", "OfClass", "Precise", "ZeroImputed", "zero_imputed"]
 
 
 class Network(nn.Module):
@@ -22,12 +22,24 @@ class Network(nn.Module):
     classes: int = 0
 
 
-class NoughtForMissing(Network):
-    """A network of images whose missing pixels, nan, are noughts to it (Nazábal et al. 2020, arXiv:1807.03653)."""
+def zero_imputed(x: Float[Tensor, "N C H W"]) -> Float[Tensor, "N C H W"]:
+    """Images with noughts for missing pixels, nan, and the others the larger the fewer there are.
+
+    Noughts are Nazábal et al.'s (2020, arXiv:1807.03653). The others are divided by their share of the pixels, as
+    dropout does (Srivastava et al. 2014): the sums of a network's first layer are then as large for few pixels as for
+    all, on average, and images with more or fewer pixels than those that it learned from are within its experience.
+    """
+    known = ~x.isnan()
+    share = known.to(x.dtype).mean((1, 2, 3), keepdim=True)
+    return x.masked_fill(~known, 0.0) / share.clamp_min(1 / x[0].numel())
+
+
+class ZeroImputed(Network):
+    """A network of images of which pixels are missing, nan: it is given them `zero_imputed`."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()
-        self.network = network
+        self.filled = network
         self.input_shape, self.output_shape, self.classes = (
             network.input_shape,
             network.output_shape,
@@ -35,7 +47,7 @@ class NoughtForMissing(Network):
         )
 
     def forward(self, x: Float[Tensor, "N C H W"], *y: Tensor) -> Float[Tensor, "N P"]:
-        out: Tensor = self.network(x.masked_fill(x.isnan(), 0.0), *y)
+        out: Tensor = self.filled(zero_imputed(x), *y)
         return out
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from morphospace.families import Masked
 from morphospace.model import VAE, Conditional
-from morphospace.networks import NoughtForMissing
+from morphospace.networks import ZeroImputed
 from morphospace.objective import Objective
 from morphospace.recipes.common import conv_parts, positive, usual_likelihood
 from morphospace.recipes.registry import Parts, recipe
@@ -21,9 +21,10 @@ def missing_pixels(
     """Learning from images of which not every pixel is known, so that the others can be imputed.
 
     The distortion is summed over the pixels that are known, which bounds log p(x_known); the encoder sees noughts for
-    the others. Those that are nan in an array of floats are not known. Of the rest a part is hidden, ``hide``, so that
-    the model learns to do without: the same pixels of an image throughout, a function of the seed and of its place in
-    the set. ``space.impute`` then draws what is missing given what is there.
+    the others, and these divided by their share, so that it knows images of more or fewer pixels too. Pixels that are
+    nan in an array of floats are not known. Of the rest a part is hidden, ``hide``, so that the model learns to do
+    without: the same pixels of an image throughout, a function of the seed and of its place in the set.
+    ``space.impute`` then draws what is missing given what is there.
 
     Figures of the run are of the known pixels, and so lower than those of whole images. Cost: that of `vae`, times the
     draws. Known problem: what is missing must not depend on what it would have shown (missing at random).
@@ -48,6 +49,6 @@ def missing_pixels(
     bound = Objective(distortion=1, rate=1) if draws == 1 else Objective((1, ImportanceBound(draws)))
     parts = conv_parts(spec, latent, size, bound, likelihood=Masked(usual_likelihood(spec)))
     plain = parts.model.encoder
-    encoder = Conditional(NoughtForMissing(plain.network), plain.family)
+    encoder = Conditional(ZeroImputed(plain.network), plain.family)
     model = VAE(encoder, parts.model.decoder, parts.model.prior)
     return Parts(model, parts.objective, parts.settings, hide)

@@ -11,6 +11,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from benchmarks import imputation
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 
@@ -24,7 +25,7 @@ from morphospace.evaluation.quadrature import exact_log_likelihood
 from morphospace.families import DiagonalNormal, Gaussian
 from morphospace.families import Masked as MaskedFamily
 from morphospace.fitting import fit
-from morphospace.imputation import impute
+from morphospace.imputation import flattened, impute
 from morphospace.model import VAE, Conditional
 from morphospace.networks import ZeroImputed, zero_imputed
 from morphospace.priors import StandardNormal
@@ -181,7 +182,7 @@ def test_few_pixels_weigh_as_much_as_all():
 @torch.no_grad()
 def test_imputed_means_and_draws_are_those_of_the_exact_conditional():
     model, x = linear_vae(), incomplete()
-    found = impute(model, x, draws=60_000, ways=20_000, chunk=5000)
+    found = impute(model, x, draws=60_000, ways=20_000)
     assert torch.equal(found.mean[0], x[0])
     assert found.effective.min() > 500
     for i in range(1, len(x)):
@@ -202,15 +203,65 @@ def test_imputed_means_and_draws_are_those_of_the_exact_conditional():
 
 
 @torch.no_grad()
-def test_how_points_are_chunked_changes_nothing():
+def test_an_encoder_that_is_far_off_is_made_up_for():
+    """Its proposals are 4 from where the points are, 0.05 wide: by them alone, no draw would ever come near."""
     model, x = linear_vae(), incomplete()
-    found = []
-    for chunk in (7, 100):
-        torch.manual_seed(1)
-        found.append(impute(model, x, 100, 3, chunk=chunk))
-    torch.testing.assert_close(found[0].mean, found[1].mean)
-    torch.testing.assert_close(found[0].draws, found[1].draws)
-    torch.testing.assert_close(found[0].effective, found[1].effective)
+    encoder = model.encoder.network.filled.linear
+    encoder.weight.fill_(0.0)
+    encoder.bias.copy_(torch.tensor([4.0, -4.0, math.log(0.05), math.log(0.05)], dtype=torch.float64))
+    found = impute(model, x, draws=4000, ways=10)
+    assert found.effective.min() > 400
+    for i in range(1, len(x)):
+        W_o, b_o, W_m, b_m, seen = parts(model, x[i])
+        M = W_o.T @ W_o + SIGMA**2 * torch.eye(LATENT, dtype=torch.float64)
+        mean = b_m + W_m @ torch.linalg.solve(M, W_o.T @ (x[i].flatten()[seen] - b_o))
+        torch.testing.assert_close(found.mean[i].flatten()[~seen], mean, rtol=0, atol=0.15)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("draws", [1, 2, 7, 25])
+def test_few_draws_are_as_many_as_were_asked_for(draws):
+    model, x = linear_vae(), incomplete()
+    found = impute(model, x, draws, ways=3)
+    assert torch.isfinite(found.mean).all()
+    assert ((found.effective >= 1 - 1e-9) & (found.effective <= draws + 1e-9)).all()
+
+
+def test_weights_are_flattened_until_they_amount_to_enough_draws():
+    log_w = normal(200, 4) * torch.tensor([0.1, 1.0, 100.0, 1e4])
+    log_w[:50, 2] = -torch.inf  # no mass there
+    w = flattened(log_w, 20.0)
+    torch.testing.assert_close(w.sum(0), torch.ones(4, dtype=torch.float64))
+    effective = 1 / w.square().sum(0)
+    torch.testing.assert_close(w[:, :2], log_w[:, :2].softmax(0), rtol=1e-6, atol=0)  # these were enough
+    torch.testing.assert_close(effective[2:], torch.full((2,), 20.0, dtype=torch.float64), rtol=1e-3, atol=0)
+    assert (w[:50, 2] < 1e-9).all()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "hyperspherical",
+        "poincare",
+        "gumbel-softmax",
+        "flow-posterior",
+        "low-rank-posterior",
+        "cvae",
+        "m2",
+        "ladder",
+    ],
+)
+def test_spaces_of_every_kind_impute(name):
+    images = make_images(40)
+    space = fit(recipes.get(name, SPEC, {"size": "tiny"}), images, steps=1)
+    observed = np.ones((40, 8, 8), bool)
+    observed[:, 4:] = False
+    found = space.impute(images, observed, draws=30, ways=2)
+    assert torch.equal(found.mean[:, :, :4], unit(images)[:, :, :4])
+    assert ((found.mean >= 0) & (found.mean <= 1)).all()
+    assert ((found.draws >= 0) & (found.draws <= 1)).all()
+    assert ((found.effective >= 0.999) & (found.effective <= 30.001)).all()
+    assert torch.equal(found.mean, space.impute(images, observed, draws=30, ways=2).mean)
 
 
 # ---------------------------------------------------------------- on the way
@@ -357,3 +408,14 @@ def test_a_space_without_a_likelihood_or_with_pixels_that_hang_together_refuses(
         space = fit(recipes.get(name, SPEC, {"size": "tiny"}), images, steps=1)
         with pytest.raises(UsageError, match=match):
             space.impute(images, np.ones((30, 8, 8), bool), draws=2)
+
+
+def test_the_benchmark_takes_away_what_it_says(space):
+    x = unit(make_images(6))
+    found = imputation.measure(space, x, unit(make_images(20)).mean(0))
+    assert set(found) == set(imputation.taken(x.shape))
+    assert all(0 < of["error"] < 1 and 0 <= of["few"] <= 1 for of in found.values())
+    assert imputation.table(found).count("\n") == 1 + len(found)
+    lower = imputation.taken(x.shape)["the lower half"]
+    assert lower[:, :, 4:].all()
+    assert not lower[:, :, :4].any()

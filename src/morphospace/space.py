@@ -25,7 +25,7 @@ from morphospace.data.labels import chosen
 from morphospace.distributions import Alphabet, Distribution
 from morphospace.families import Masked
 from morphospace.files import write_text
-from morphospace.imputation import AT_ONCE, Imputed, as_mask, impute
+from morphospace.imputation import Imputed, as_mask, impute
 from morphospace.latents import Latents, Prototypes
 from morphospace.model import VAE, Labels
 from morphospace.networks import count_parameters
@@ -257,7 +257,7 @@ class Space:
         told = self.model.encoder.classes or self.model.decoder.classes
         y = self._told(told, labels, len(pixels), "model")
         device = next(self.model.parameters()).device
-        size, parts = chunk_size(self.spec.pixels, AT_ONCE), []
+        size, parts = chunk_size(self.spec.pixels, draws), []
         for start in range(0, max(len(pixels), 1), size):
             some = slice(start, start + size)
             chunk = pixels[some] if isinstance(pixels, Tensor) else torch.from_numpy(np.array(pixels[some]))

@@ -359,3 +359,20 @@ def test_labels_and_images_stay_together_in_training():
             return float((trace.distortion + trace.rate).mean())
 
     assert cost((y + 1) % 3) > cost(y) + 5
+
+
+def test_of_an_unknown_class_log_p_is_the_mean_over_classes():
+    """And not that of the class that the classifier guesses, which may lie above it by log Y."""
+    images = pictures(60)
+    model = fit(recipes.m2(SPEC, size="tiny", latent=1), images, steps=30).model.eval()
+    x, labels = unit(images)[:12], torch.arange(12) % 4 - 1  # some are known
+    torch.manual_seed(0)
+    with torch.no_grad():
+        found, _ = model.log_likelihood(x, 4000)
+        of_each = torch.stack([model.of_class(c).log_likelihood(x, 4000)[0] for c in range(3)])
+        some, _ = model.log_likelihood(x, 4000, labels=labels)
+    mean = of_each.logsumexp(0) - math.log(3)
+    assert (found - mean).abs().mean() < 0.15
+    expected = torch.where(labels < 0, mean, of_each.gather(0, labels.clamp_min(0)[None])[0])
+    assert (some - expected).abs().mean() < 0.15
+    assert (of_each.amax(0) - mean).mean() > 0.5  # what a guess would say

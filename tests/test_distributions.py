@@ -336,6 +336,25 @@ def test_draws_of_directions_match_their_density(law, dimensions):
         assert result.pvalue > 1e-3
 
 
+@pytest.mark.parametrize("dimensions", [3, 20])
+def test_sharp_laws_of_directions_are_as_exact_in_float32(dimensions):
+    """The rate, and its gradient by κ: both are made of differences of numbers as large as κ."""
+    p = UniformSphere(torch.zeros(dimensions))
+    found = []
+    for dtype in (torch.float32, F64):
+        loc = torch.eye(dimensions, dtype=dtype)[:3]
+        kappa = torch.tensor([100.0, 1e4, 1e5], dtype=dtype, requires_grad=True)
+        rate = divergence(VonMisesFisher(loc, kappa), p, loc[None])[0]
+        (slope,) = torch.autograd.grad(rate.sum(), kappa)
+        found.append((rate.detach().double(), (slope * kappa).detach().double()))
+    for narrow, wide in zip(*found, strict=True):
+        torch.testing.assert_close(narrow, wide, rtol=1e-4, atol=1e-3)
+    # Sharp, the law is a normal on the tangent plane: the rate grows by (D − 1)/2 for each e-fold of κ.
+    torch.testing.assert_close(
+        found[0][1][1:], torch.full((2,), (dimensions - 1) / 2).double(), rtol=0.02, atol=0
+    )
+
+
 def _across(axis: Tensor) -> Tensor:
     """A unit vector at a right angle to ``axis``."""
     other = torch.zeros_like(axis)

@@ -402,9 +402,24 @@ def test_a_space_of_whole_images_refuses_others_but_fills_them_in(space):
         space.impute(x, draws=0)
 
 
+def test_what_the_images_lack_is_never_taken_for_black():
+    images = ms.load(holey(40))
+    space = fit(recipes.missing_pixels(images.spec, size="tiny"), images, steps=20)
+    observed = np.ones((40, 8, 8), bool)
+    observed[:, 0] = False
+    found = space.impute(images, observed, draws=50, ways=2)
+    assert (found.mean[::2, :, 1:, 5] > 0).all()
+    both = torch.from_numpy(images.observed & observed[:, None])
+    assert torch.equal(found.mean[both], unit(images)[both])
+
+
 def test_a_space_without_a_likelihood_or_with_pixels_that_hang_together_refuses():
     images = make_images(30)
-    for name, match in (("ae", "no likelihood"), ("categorical-pixels", "one by one")):
+    for name, match in (
+        ("ae", "no likelihood"),
+        ("vae-gan", "no likelihood"),
+        ("categorical-pixels", "one by one"),
+    ):
         space = fit(recipes.get(name, SPEC, {"size": "tiny"}), images, steps=1)
         with pytest.raises(UsageError, match=match):
             space.impute(images, np.ones((30, 8, 8), bool), draws=2)

@@ -8,8 +8,10 @@ import pytest
 import torch
 from torch import nn
 
+from morphospace import recipes
 from morphospace.settings import Settings
 from morphospace.training.optimizers import Muon, make_optimizers, orthogonalized
+from morphospace.types import ImageSpec
 
 SHAPES = [(96, 96), (64, 300), (300, 64)]
 
@@ -69,3 +71,18 @@ def test_muon_takes_hidden_matrices_and_nothing_else():
 @pytest.mark.parametrize("name", ["adam", "adamw"])
 def test_without_muon_there_is_one_optimizer(name):
     assert list(make_optimizers(nn.Linear(128, 128).parameters(), Settings(optimizer=name))) == ["rest"]
+
+
+def test_tables_are_no_matrices():
+    """The means of a prior's components are neither turned nor drawn to nought."""
+    model = recipes.get("mixture-prior", ImageSpec(1, 8, 8), {"latent": 64, "components": 80}).build().model
+    optimizers = make_optimizers(model.parameters(), Settings(optimizer="muon"), model.tables())
+    decays = {
+        id(p): g["weight_decay"] for o in optimizers.values() for g in o.param_groups for p in g["params"]
+    }
+    own = dict(model.prior.named_parameters())
+    assert own["loc"].shape == (80, 64)
+    assert all(decays[id(p)] == 0 for p in own.values())
+    taken = {id(p) for g in optimizers["hidden"].param_groups for p in g["params"]}
+    assert taken
+    assert not taken & {id(p) for p in own.values()}

@@ -148,6 +148,14 @@ def test_the_kept_sigma_comes_from_training_and_serves_images_alone():
     assert torch.equal(family.variance, before)
 
 
+def test_the_start_is_forgotten_after_a_hundred_steps():
+    family = families.OptimalGaussian()
+    x = random(8, 1, 4, 4, seed=1, scale=0.1).float()
+    for _ in range(100):
+        family(torch.zeros_like(x)).log_prob(x)
+    torch.testing.assert_close(family.variance, x.square().mean(), rtol=0.05, atol=0)
+
+
 def test_each_pixel_has_its_own_sigma_held_above_a_floor():
     h = torch.tensor([0.3, 0.3, -1.0, -1e4]).reshape(2, 1, 2)
     law = families.PixelGaussian()(h)

@@ -124,6 +124,24 @@ def test_it_begins_with_images_of_the_training_set(prior):
     assert torch.equal(prior.images, x[:4])
 
 
+def test_pseudo_inputs_that_leave_the_range_of_pixels_can_return():
+    """They begin as images that are half exact noughts: a first step the wrong way may not be the last."""
+    prior = VampPrior(ImageSpec(1, 4, 4), 3)
+    with torch.no_grad():
+        prior.images.fill_(-0.2)
+    weight = torch.randn(16, 4, generator=torch.Generator().manual_seed(0))
+
+    def encode(x):
+        h = x.flatten(1) @ weight
+        return normal(h[:, :2], h[:, 2:].exp())
+
+    law = prior(encode)
+    (slope,) = torch.autograd.grad(law.log_prob(torch.ones(5, 2)).sum(), prior.images)
+    assert (slope != 0).all()
+    blank = normal(torch.zeros(2), torch.ones(2))  # as an image of noughts is encoded
+    torch.testing.assert_close(law.log_prob(torch.ones(2)), blank.log_prob(torch.ones(2)))
+
+
 def test_a_vamp_prior_is_the_mean_of_its_posteriors():
     prior, encode, z = VampPrior(SPEC, 3).double(), encoder().double(), torch.randn(7, 2, dtype=F64)
     each = torch.stack([encode(prior.images[i : i + 1]).log_prob(z).exp() for i in range(3)])

@@ -23,7 +23,9 @@ from morphospace.types import ImageSpec, UsageError
 __all__ = ["Imputed", "as_mask", "impute"]
 
 ROUNDS = 10
-"""In which the draws are made, each but the first by proposals that were fitted to those before it."""
+"""In which the draws are made, at most, each but the first by proposals that were fitted to those before it."""
+LEAST_ROUND = 50
+"""Draws in each: to fewer there is nothing to be fitted."""
 KEPT = 0.1
 """The share of each round that the encoder and the prior keep, each."""
 FITTED_TO = 20.0
@@ -47,6 +49,7 @@ class Imputed:
         mean: (N, C, H, W) what is missing, on average: E(x_missing given x_observed).
         draws: (S, N, C, H, W) ways in which it could be: mean images at draws of z given x_observed.
         effective: (N,) how many draws the weights amount to, 1 / Σ w̃². Of an image with few, one or two draws decide.
+            Many are no proof: of what no draw has met, the weights know nothing.
     """
 
     mean: Float[Tensor, "N C H W"]
@@ -106,7 +109,7 @@ def impute(
 
 def _in_rounds(draws: int, rounds: int) -> list[int]:
     """So many draws, in as many parts, as equal as can be; in fewer, if there are not so many draws."""
-    rounds = min(rounds, draws)
+    rounds = max(1, min(rounds, draws // LEAST_ROUND))
     return [draws // rounds + (i < draws % rounds) for i in range(rounds)]
 
 

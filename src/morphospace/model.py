@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -151,6 +152,12 @@ class VAE(nn.Module):
         """How many classes some part is told of; 0 for a model that needs no labels."""
         return max(self.encoder.classes, self.decoder.classes, self.prior.classes)
 
+    def tables(self) -> list[nn.Parameter]:
+        """Parameters of priors and families themselves, which are no layer's weights: means, pseudo-inputs, codes."""
+        parts = (self.encoder.family, self.decoder.family, self.prior)
+        owners = [m for part in parts for m in part.modules() if isinstance(m, Family | Prior)]
+        return [p for owner in owners for p in owner.parameters(recurse=False)]
+
     def trace(
         self,
         x: Float[Tensor, "B C H W"],
@@ -262,17 +269,28 @@ class VAE(nn.Module):
     ) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
         """log p(x) in nats by importance weighting with exactly ``draws`` points per image, and its standard error.
 
-        With labels, for a model that is told of classes, it is log p(x given y).
+        With labels, for a model that is told of classes, it is log p(x given y). Where they are not known (−1, or
+        none at all) and the model has a classifier, it is log p(x), the mean of p(x given y) over the classes.
 
         The estimate log((1/K)·Σ w) is a lower bound in expectation (Burda et al. 2016, arXiv:1509.00519); the
         standard error is the delta method's, sd(w) / (mean(w)·√K). Sums are kept in float64.
         """
         x = self.seen(x)  # once, so that all draws are of the same images
-        parts = [
-            self._trace(x, min(chunk, draws - done), None, labels).log_weight.double()
-            for done in range(0, draws, chunk)
-        ]
-        log_w = torch.cat(parts)  # (draws, B)
+
+        def weights(y: Labels | None) -> Tensor:
+            """Of all draws, (draws, B)."""
+            sizes = [min(chunk, draws - done) for done in range(0, draws, chunk)]
+            return torch.cat([self._trace(x, some, None, y).log_weight.double() for some in sizes])
+
+        if self.classifier is None or (
+            labels is not None and (labels.is_floating_point() or labels.min() >= 0)
+        ):
+            log_w = weights(labels)
+        else:
+            guess = labels if labels is not None else torch.full((len(x),), -1, device=x.device)
+            each = torch.stack([weights(torch.full_like(guess, c)) for c in range(self.classes)])
+            known = each.gather(0, guess.clamp_min(0).expand(1, draws, -1))[0]
+            log_w = torch.where(guess < 0, each.logsumexp(0) - math.log(self.classes), known)
         top = log_w.amax(0)
         w = (log_w - top).exp()
         error = (

@@ -249,9 +249,12 @@ class Space:
         pixels = self._pixels_of(images)
         if draws < 1 or ways < 1:
             raise UsageError(f"{draws} draws and {ways} ways were asked for; expected at least one of each")
-        if observed is None and isinstance(images, Images):
-            observed = images.observed
+        if reason := self.recipe.build().objective.unnormalised:
+            raise UsageError(f"this space has no likelihood to weigh by: {reason}")
         known = None if observed is None else as_mask(observed, len(pixels), self.spec)
+        if isinstance(images, Images) and images.observed is not None:
+            own = torch.from_numpy(images.observed)
+            known = own if known is None else known & own
         if labels is None and isinstance(images, Images):
             labels = self._own_labels(images)
         told = self.model.encoder.classes or self.model.decoder.classes

@@ -105,8 +105,8 @@ def test_noise_scores_nothing():
 
 
 def test_classes_are_told_by_lines():
-    labels = rng.integers(0, 3, 3000)
-    codes = np.stack([labels + 0.01 * rng.normal(size=3000), rng.normal(size=3000)], 1)
+    labels = rng.integers(0, 3, 4000)
+    codes = np.stack([labels + 0.01 * rng.normal(size=4000), rng.normal(size=4000)], 1)
     factors = labels[:, None].astype(float)
     assert sap(codes, factors, [True])[0] == pytest.approx(1, abs=0.05)
     assert dci(codes, factors, [True]).informativeness[0] == pytest.approx(1, abs=0.01)
@@ -122,3 +122,25 @@ def test_a_space_of_one_dimension_has_a_gap_to_nought():
     assert figures["mig"].extra["a"] == pytest.approx(1, abs=1e-6)
     assert figures["mig"].extra["b"] < 0.02
     assert figures["mig"].error == pytest.approx(np.std(list(figures["mig"].extra.values()), ddof=1))
+
+
+def test_a_set_that_is_sorted_by_class_has_the_figures_of_one_that_is_not():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 4, 2000)
+    codes = np.stack([labels + 0.3 * rng.normal(size=2000), rng.normal(size=2000)], 1)
+    order = labels.argsort(kind="stable")
+    found = []
+    for some in (np.arange(2000), order):
+        factors = np.stack([labels, codes[:, 1] + 0.1 * rng.normal(size=2000)], 1)[some]
+        figures, _ = disentanglement_figures(codes[some], factors, ["class", "amount"], [True, False])
+        found.append({name: figure.value for name, figure in figures.items()})
+    assert found[1] == pytest.approx(found[0], abs=0.05)
+    assert found[0]["dci_informativeness"] > 0.6
+
+
+def test_few_images_are_said_to_be_too_few_for_histograms():
+    rng = np.random.default_rng(0)
+    for count, said in ((200, True), (10_000, False)):
+        codes = rng.normal(size=(count, 2))
+        notes = disentanglement_figures(codes, codes, ["a", "b"], [False, False])[1]
+        assert any("histograms" in note for note in notes) == said

@@ -112,3 +112,19 @@ def test_components_that_are_the_classes_tell_all_of_them_and_empty_ones_are_not
 def test_a_component_with_a_few_images_is_not_used():
     given = np.repeat([0, 1, 2], [500, 495, 5])  # a tenth of an even share of 1,000 images would be 33
     assert component_figures(np.eye(3)[given], None)["components_used"].value == 2
+
+
+def test_a_set_that_is_sorted_by_class_is_judged_on_all_its_classes(monkeypatch):
+    """Where not all images can be paired, those that are stand for the others."""
+    monkeypatch.setattr("morphospace.evaluation.embedding.MOST_RANKED", 300)
+    rng = np.random.default_rng(0)
+    labels = np.arange(1200) // 200
+    z = labels[:, None] + 0.4 * rng.normal(size=(1200, 2))
+    x = z @ rng.normal(size=(2, 5))
+    found = []
+    for order in (np.arange(1200), rng.permutation(1200)):
+        embedded = Embedded(z[order], z[order][:0], labels[order], labels[order][:0])
+        found.append(embedding_figures(embedded, x[order]))
+    for name in ("silhouette", "trustworthiness", "continuity"):
+        plain, mixed = (each[name] for each in found)
+        assert plain.value == pytest.approx(mixed.value, abs=5 * (plain.error + mixed.error))

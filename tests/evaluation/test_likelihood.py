@@ -9,6 +9,7 @@ import pytest
 import torch
 from test_quadrature import evidence, linear_gaussian, pictures
 
+from morphospace import recipes
 from morphospace.evaluation.likelihood import (
     ONE_BY_ONE,
     as_seen,
@@ -19,7 +20,7 @@ from morphospace.evaluation.likelihood import (
 )
 from morphospace.evaluation.pairs import Pairs
 from morphospace.families import Bernoulli
-from morphospace.types import UsageError
+from morphospace.types import ImageSpec, UsageError
 
 
 def test_with_the_exact_posterior_every_weight_is_the_evidence():
@@ -155,3 +156,16 @@ def test_draws_are_exact_and_a_function_of_the_seed():
     assert not np.array_equal(first[0], importance_weighted(model, x, 61, seed=4)[0])
     with pytest.raises(UsageError, match="at least 2"):
         importance_weighted(model, x, 1, seed=0)
+
+
+def test_binary_images_are_binary_whatever_is_missing():
+    model = recipes.missing_pixels(ImageSpec(1, 8, 8), size="tiny").build().model.eval()
+    x = (torch.rand(12, 1, 8, 8) > 0.5).float()
+    x[:, :, 2] = torch.nan
+    assert scale_of(model, x) == "probability"
+    figures, notes = measure_likelihood(model, x, draws=5)
+    assert "bits_per_dimension" not in figures
+    assert any("missing" in note for note in notes)
+    grey = torch.full_like(x, 0.5).masked_fill(x.isnan(), torch.nan)
+    found, _ = measure_likelihood(model, grey, draws=5)
+    assert found["floor"].value == pytest.approx(56 * math.log(2))

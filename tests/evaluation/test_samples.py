@@ -101,6 +101,12 @@ def test_figures_stand_beside_their_floor():
     assert figures["density"].value < figures["density"].extra["training images"]
 
 
+def test_without_others_to_compare_with_there_is_no_floor():
+    figures = sample_figures(*rng.normal(size=(2, 200, 4)), None)
+    assert "frechet_classifier_train" not in figures
+    assert figures["precision"].extra == {}
+
+
 def test_the_nearest_training_image_by_brute_force():
     some, train = rng.random((30, 12)), rng.random((9000, 12)).astype(np.float32)
     away, place = distance_to_nearest(some, train)

@@ -138,8 +138,10 @@ class OptimalNormal(Law):
         return self._each(square, square.sum() / known).masked_fill(missing, 0.0)
 
     def _each(self, square: Tensor, mean_square: Tensor) -> Tensor:
-        variance = mean_square.clamp_min(LEAST_VARIANCE)
-        self._note(variance.detach())
+        # Held: of the ELBO the gradient by σ² is nought at the best σ, and of bounds that weigh draws by chance it is
+        # none of theirs.
+        variance = mean_square.detach().clamp_min(LEAST_VARIANCE)
+        self._note(variance)
         return -0.5 * (square / variance + (2 * math.pi * variance).log())
 
 

@@ -134,21 +134,28 @@ class VonMisesFisher(Axial):
     )
 
     def _moments(self) -> tuple[Tensor, Tensor]:
-        _, mean = log_bessel(0.5 * self.dimensions - 1, self.concentration)
-        return mean, 1 - (self.dimensions - 1) * mean / self.concentration - mean.square()
+        mean = self._wide_mean()
+        variance = 1 - (self.dimensions - 1) * mean / self.concentration.double() - mean.square()
+        return mean.to(self.loc.dtype), variance.to(self.loc.dtype)
 
-    def _log_constant(self) -> Tensor:
-        """log of the density at the axis."""
-        order = 0.5 * self.dimensions - 1
-        log_i, _ = log_bessel(order, self.concentration)
-        kappa = self.concentration
+    def _wide_mean(self) -> Tensor:
+        """The mean height in float64: it nears 1, and what is left to 1, times κ, is a part of the rate."""
+        _, mean = log_bessel(0.5 * self.dimensions - 1, self.concentration.double())
+        return mean
+
+    def _wide_constant(self) -> Tensor:
+        """log of the density at the axis, in float64: a difference of numbers as large as κ."""
+        order, kappa = 0.5 * self.dimensions - 1, self.concentration.double()
+        log_i, _ = log_bessel(order, kappa)
         return kappa + order * kappa.log() - 0.5 * self.dimensions * math.log(2 * math.pi) - log_i
 
     def log_prob(self, value: Tensor) -> Tensor:
-        return self._log_constant() + self.concentration * ((value * self.loc).sum(-1) - 1)
+        height = (value * self.loc).sum(-1)
+        return (self._wide_constant() + self.concentration * (height - 1)).to(height.dtype)
 
     def entropy(self) -> Tensor:
-        return self.concentration * (1 - self._moments()[0]) - self._log_constant()
+        wide = self.concentration.double() * (1 - self._wide_mean()) - self._wide_constant()
+        return wide.to(self.loc.dtype)
 
     def _heights(self, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
         t = self._drawn(shape)
@@ -173,15 +180,15 @@ class VonMisesFisher(Axial):
     @torch.no_grad()
     def _slope(self, t: Tensor) -> Tensor:
         """dt/dκ at a fixed value of the distribution function."""
-        nodes, weights = _quadrature(t.dtype, t.device)
-        t = t.clamp(-1 + 1e-7, 1 - 1e-7).unsqueeze(-1)
+        nodes, weights = _quadrature(torch.float64, t.device)
+        narrow, t = t.dtype, t.double().clamp(-1 + 1e-7, 1 - 1e-7).unsqueeze(-1)
         angle = torch.acos(t)
         theta = 0.5 * angle * (1 + nodes)  # from the axis to the draw
-        mean = self._moments()[0].unsqueeze(-1)
-        kappa = self.concentration.unsqueeze(-1)
+        mean = self._wide_mean().unsqueeze(-1)
+        kappa = self.concentration.double().unsqueeze(-1)
         power = (self.dimensions - 2) * (theta.sin().log() - angle.sin().log())
         density = torch.exp(kappa * (theta.cos() - t) + power) * angle.sin()
-        return 0.5 * angle.squeeze(-1) * (weights * density * (theta.cos() - mean)).sum(-1)
+        return (0.5 * angle.squeeze(-1) * (weights * density * (theta.cos() - mean)).sum(-1)).to(narrow)
 
 
 @cache
@@ -205,7 +212,7 @@ def log_bessel(
 
     Debye's expansion (DLMF 10.41.3) at an order of 25 or more, from which I_{ν−1} = I_{ν+1} + (2ν/x)·I_ν (DLMF
     10.29.1) leads
-    down: in that direction errors shrink.
+    down. The ratio is the exponential of a difference of numbers as large as x, so ask in float64.
     """
     steps = max(0, math.ceil(25 - order))
     log_i = _debye(order + steps, x)

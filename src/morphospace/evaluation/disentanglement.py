@@ -7,6 +7,7 @@ factor, and fall when factors are mixed into dimensions.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -33,6 +34,8 @@ __all__ = [
 
 BINS = 20
 """Of a continuous code or factor, as in Locatello et al. 2019 (arXiv:1811.12359), appendix C."""
+FEW_FOR_HISTOGRAMS = 0.05
+"""Nats of information between independent columns from which on it is said that histograms have too few images."""
 DEAD = 1e-6
 """A code dimension with less than this part of the largest standard deviation says nothing."""
 TREES = 20
@@ -134,13 +137,21 @@ def sap(
 
 def _linear_accuracy(column: Float[np.ndarray, " N"], labels: Float[np.ndarray, " N"]) -> float:
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+    train, test = _halves(len(column), len(column), 0)
+    classes = labels.astype(np.int64)
+    model = LinearDiscriminantAnalysis().fit(column[train, None], classes[train])
+    return _balanced(classes[test], model.predict(column[test, None]))
+
+
+def _balanced(truth: NDArray[np.int64], found: NDArray[np.int64]) -> float:
+    """The mean over the classes that there are of the share found, brought to 0 for chance."""
     from sklearn.metrics import balanced_accuracy_score
 
-    half = len(column) // 2
-    classes = labels.astype(np.int64)
-    model = LinearDiscriminantAnalysis().fit(column[:half, None], classes[:half])
-    found = model.predict(column[half:, None])
-    return float(balanced_accuracy_score(classes[half:], found, adjusted=True))
+    with warnings.catch_warnings():
+        # Of a rare class all images may be in the half that was learned from.
+        warnings.filterwarnings("ignore", "y_pred contains classes not in y_true", UserWarning)
+        return float(balanced_accuracy_score(truth, found, adjusted=True))
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,10 +179,9 @@ def dci(
 ) -> Dci:
     """DCI by random forests, as in the paper; half the images to learn from, half to test on."""
     from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
-    from sklearn.metrics import balanced_accuracy_score, r2_score
+    from sklearn.metrics import r2_score
 
-    half = min(len(codes) // 2, MOST_FOR_TREES)
-    train, test = slice(0, half), slice(half, 2 * half)
+    train, test = _halves(len(codes), 2 * MOST_FOR_TREES, seed)
     importance = np.zeros((codes.shape[1], factors.shape[1]))
     told = np.zeros(factors.shape[1])
     for k, categorical in enumerate(classes):
@@ -181,7 +191,7 @@ def dci(
             labels = factors[:, k].astype(np.int64)
             forest = RandomForestClassifier(**options).fit(codes[train], labels[train])
             found = forest.predict(codes[test])
-            told[k] = balanced_accuracy_score(labels[test], found, adjusted=True)
+            told[k] = _balanced(labels[test], found)
         else:
             forest = RandomForestRegressor(**options).fit(codes[train], factors[train, k])
             told[k] = r2_score(factors[test, k], forest.predict(codes[test]))
@@ -190,6 +200,12 @@ def dci(
     by_dimension = _peaked(importance.T)  # of each dimension, over factors
     by_factor = _peaked(importance)  # of each factor, over dimensions
     return Dci(float((weights * by_dimension).sum()), float(by_factor.mean()), told, importance)
+
+
+def _halves(count: int, most: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Images to learn from and to test on, ``most`` in all, by chance: sets may be sorted by class."""
+    order = np.random.default_rng(seed).permutation(count)[:most]
+    return order[: len(order) // 2], order[len(order) // 2 :]
 
 
 def _peaked(table: Float[np.ndarray, "rows columns"]) -> Float[np.ndarray, " columns"]:
@@ -281,6 +297,13 @@ def disentanglement_figures(
 
     progress("disentanglement", 0, 4)
     over_factors("mig", mig(codes, factors), "mutual information gap (Chen et al. 2018)")
+    chance = (BINS - 1) ** 2 / (2 * count)  # nats that histograms of independent pairs share (Miller 1955)
+    if chance > FEW_FOR_HISTOGRAMS:
+        notes.append(
+            f"The mutual information gap is taken from histograms of {BINS} × {BINS} cells, which find some "
+            f"{chance:.2g} nats where there are none: with {count} images it is too low. Measure more (--images), or "
+            "compare only with as many."
+        )
     progress("disentanglement", 1, 4)
     over_factors(
         "sap", sap(codes, factors, classes), "separated attribute predictability (Kumar et al. 2018)"

@@ -17,6 +17,7 @@ Each finding rests on a quantity that is known at a healthy optimum, not on look
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -29,7 +30,10 @@ from torch.distributions import Bernoulli, Laplace, Normal
 
 from morphospace.distributions import Distribution, divergence, normal
 from morphospace.evaluation.aggregate import active_units, information, rate_per_level
+from morphospace.evaluation.likelihood import as_seen
 from morphospace.evaluation.pairs import base_of
+from morphospace.families import Gaussian, Masked, PixelGaussian
+from morphospace.families.likelihoods import LEAST_LOG_SIGMA
 from morphospace.model import VAE, Labels
 from morphospace.seeds import seeded
 from morphospace.types import Progress, silent
@@ -144,17 +148,21 @@ def examine(
         progress: told how far it is.
         labels: the images' classes, for a model that is told of them.
     """
+    with seeded(seed, "doctor", "order"):
+        order = torch.randperm(len(x)).to(x.device)  # neighbours of a sorted set are of one class
+    x, labels = x[order], None if labels is None else labels[order]
     with seeded(seed, "doctor"), torch.inference_mode():
         sums = np.zeros(4)
-        size = max(1, min(len(x), 2**21 // (x[0].numel() * DRAWS)))
-        for start in range(0, len(x), size):
-            chunk, y = x[start : start + size], None if labels is None else labels[start : start + size]
+        size = max(2, 2**21 // (x[0].numel() * DRAWS))
+        bounds = np.linspace(0, len(x), -(-len(x) // size) + 1).round().astype(int)
+        for start, end in itertools.pairwise(bounds.tolist()):
+            chunk, y = x[start:end], None if labels is None else labels[start:end]
             trace = model.trace(chunk, DRAWS, labels=y)
-            shuffled = -model.decoder(trace.z[:, torch.randperm(len(chunk))], y).log_prob(trace.x)
+            shuffled = -model.decoder(trace.z.roll(1, 1), y).log_prob(trace.x)  # each with another image's z
             parts = (trace.distortion, trace.rate, shuffled, _residuals(trace.px, trace.x))
             sums += [float(part.double().mean(0).sum()) for part in parts]
-            progress("examining", min(start + size, len(x)), len(x))
-        q, pz = model.encode(x, labels), model.prior_of()
+            progress("examining", end, len(x))
+        q, pz = model.encode(as_seen(model, x, seed), labels), model.prior_of()
         taken, levels = information(q, pz, seed), rate_per_level(q, pz, seed)
         mean = q.mean.double()
         total = mean.var(0, correction=0) + q.stddev.double().square().mean(0)
@@ -172,7 +180,7 @@ def examine(
         mismatch=float(taken.mismatch.mean()) if told < math.log(len(x)) - ROOM else None,
         distortion=distortion,
         shuffled=shuffled_mean,
-        average=_average(model, x, labels),
+        average=_average(model, as_seen(model, x, seed), labels),
         balance=_balance(model, x, seed, labels),
         residuals=math.sqrt(square) if math.isfinite(square) else None,
         spread=spread,
@@ -224,9 +232,24 @@ def _average(model: VAE, x: Tensor, labels: Labels | None) -> float | None:
         entropy = torch.special.entr(mean) + torch.special.entr(1 - mean)
         return float(entropy.flatten(1).sum(1).mean())
     if isinstance(base, Normal):
-        variance = float((x.double() - mean).square().mean())
-        return 0.5 * x[0].numel() * (math.log(2 * math.pi * variance) + 1) if variance > 0 else None
+        return _average_normal(model, (x.double() - mean).square())
     return None
+
+
+def _average_normal(model: VAE, square: Tensor) -> float | None:
+    """What squared distances (N, C, H, W) cost under a normal with the best σ that the decoder's family may have."""
+    family = model.decoder.family
+    family = family.whole if isinstance(family, Masked) else family
+    mean = square.mean(0)
+    if isinstance(family, PixelGaussian):
+        variance = mean.clamp_min(math.exp(2 * LEAST_LOG_SIGMA))
+    elif isinstance(family, Gaussian) and not family.learned:
+        variance = torch.full_like(mean, float((2 * family.log_sigma.double()).exp()))
+    else:
+        variance = mean.mean().expand_as(mean)
+    if not (variance > 0).all():
+        return None
+    return float(0.5 * (mean / variance + (2 * math.pi * variance).log()).sum())
 
 
 def _balance(model: VAE, x: Tensor, seed: int, labels: Labels | None) -> float | None:

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
-from morphospace.evaluation.records import Figure, mean_over_images
+from morphospace.evaluation.records import Figure, evenly, mean_over_images
 from morphospace.types import Progress, silent
 
 __all__ = [
@@ -128,7 +128,7 @@ def embedding_figures(
     training images, as Sainburg, McInnes & Gentner (2021, arXiv:2009.12981) do.
     """
     figures: dict[str, Figure] = {}
-    picked = slice(0, min(MOST_RANKED, len(train_x)))
+    picked = evenly(len(train_x), MOST_RANKED)
     x, z = train_x[picked], embedded.train[picked].astype(np.float64)
     progress(f"embedding quality {prefix}", 0, 3)
     if len(x) > 2 * AROUND:
@@ -156,7 +156,8 @@ def _clusters(
     from sklearn.metrics import normalized_mutual_info_score, silhouette_samples
 
     figures = {}
-    few, theirs = z[:MOST_RANKED], labels[:MOST_RANKED]
+    picked = evenly(len(z), MOST_RANKED)
+    few, theirs = z[picked], labels[picked]
     if 1 < len(np.unique(theirs)) < len(theirs):
         definition = "silhouette of the classes (Rousseeuw 1987); training images"
         values = np.asarray(silhouette_samples(few, theirs), dtype=np.float64)

@@ -100,7 +100,7 @@ def scale_of(model: VAE, x: Tensor) -> str:
     """
     support = model.decoder.family.support
     if support == "binary":
-        return "probability" if bool(((x == 0) | (x == 1)).all()) else "cross-entropy"
+        return "probability" if bool(((x == 0) | (x == 1) | x.isnan()).all()) else "cross-entropy"
     return "probability" if support == "levels" else "density"
 
 
@@ -193,7 +193,9 @@ def measure_likelihood(
         figures["neg_elbo_unlabelled"] = mean_over_images(cost, words, "nats", draws=1)
         figures["accuracy"] = mean_over_images(hits, "share of images whose class the classifier says", "")
     kind = scale_of(model, seen)
-    if kind == "probability":
+    if kind == "probability" and x.isnan().any():
+        notes.append("Some pixels are missing, so there is no number of them to give bits per dimension by.")
+    elif kind == "probability":
         whole = len(bound) == len(x)  # where the exact one is of a few, their choice would be in the figure
         nats = figures.get("nll_exact", figures["nll_importance"]) if whole else figures["nll_importance"]
         figures["bits_per_dimension"] = bits_per_dimension(nats, x[0].numel())
@@ -240,4 +242,4 @@ def _unlabelled(
 def _grey_entropy(x: Tensor) -> Float[np.ndarray, " N"]:
     grey = x.double().flatten(1)
     entropy = torch.special.entr(grey) + torch.special.entr(1 - grey)
-    return np.asarray(entropy.sum(1).cpu().numpy())
+    return np.asarray(entropy.nansum(1).cpu().numpy())  # of the pixels that are known

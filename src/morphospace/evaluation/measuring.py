@@ -22,9 +22,9 @@ from morphospace.evaluation.classifier import classifier_for
 from morphospace.evaluation.disentanglement import Sampler, disentanglement_figures
 from morphospace.evaluation.doctor import Finding, diagnose, examine
 from morphospace.evaluation.embedding import Embedded, component_figures, embedding_figures, pca
-from morphospace.evaluation.likelihood import measure_likelihood
+from morphospace.evaluation.likelihood import as_seen, measure_likelihood
 from morphospace.evaluation.reconstruction import reconstruction_figures
-from morphospace.evaluation.records import Figure
+from morphospace.evaluation.records import Figure, evenly
 from morphospace.evaluation.samples import (
     COVERAGE_K,
     distance_to_nearest,
@@ -41,7 +41,8 @@ __all__ = ["PARTS", "Measured", "NotMeasurable", "Subject", "why_no_likelihood"]
 MOST_VALUES = 2**28
 """Pixel values that are held as floats at once: a gigabyte."""
 MOST_TRAIN = 50_000
-"""Training images that embeddings are judged on: the first ones, as many as Sainburg et al. 2021 take."""
+"""Training images that embeddings are judged on, as many as Sainburg et al. 2021 take: sets may be sorted by class, so
+evenly spaced ones and not, as they do, the first."""
 MOST_EXAMINED = 2_000
 MOST_COMPARED = 1_000
 """Samples, and test images, whose nearest training image is looked for."""
@@ -84,15 +85,13 @@ class Subject:
     def rows(self) -> NDArray[np.intp]:
         """Positions of the images measured on: evenly spaced where there are too many."""
         found = np.flatnonzero(self.images.splits == SPLITS.index(self.split))
-        most = min(self.count, len(found), max(1, MOST_VALUES // self.space.spec.pixels))
-        rows: NDArray[np.intp] = found[np.linspace(0, len(found) - 1, most).round().astype(int)]
-        return rows
+        return found[evenly(len(found), min(self.count, max(1, MOST_VALUES // self.space.spec.pixels)))]
 
     @cached_property
     def train_rows(self) -> NDArray[np.intp]:
-        """Positions of the first training images."""
-        most = min(MOST_TRAIN, max(1, MOST_VALUES // self.space.spec.pixels))
-        return np.flatnonzero(self.images.splits == 0)[:most]
+        """Positions of training images, evenly spaced where there are too many."""
+        found = np.flatnonzero(self.images.splits == 0)
+        return found[evenly(len(found), min(MOST_TRAIN, max(1, MOST_VALUES // self.space.spec.pixels)))]
 
     def pixels(self, rows: NDArray[np.intp]) -> Float[Tensor, "N C H W"]:
         """Images as floats in [0, 1], on the device; black where they are not known."""
@@ -179,7 +178,7 @@ def _binarised(subject: Subject) -> Measured:
     _require_likelihood(subject.space)
     counts = subject.space.config["images"]["counts"]
     binary = torch.from_numpy(binarised_test(subject.images)).to(subject.device).float()
-    kept = np.linspace(0, len(binary) - 1, min(subject.count, len(binary))).round().astype(int)
+    kept = evenly(len(binary), subject.count)
     labels = subject.told(np.flatnonzero(subject.images.splits == SPLITS.index("test"))[kept])
     figures, notes = _weighted(subject, binary[kept], labels)
     notes.append(
@@ -221,6 +220,7 @@ def _latents(subject: Subject) -> Measured:
         )
     some = slice(None, None, max(1, -(-len(subject.x) // MOST_PAIRED)))
     x, labels = subject.known(subject.rows[some]), subject.told(subject.rows[some])
+    x = as_seen(model, x, subject.seed)
     with torch.inference_mode():
         q, p, marginal = model.encode(x, labels), model.prior_of(labels), model.prior_of()
     return Measured(*latent_figures(q, p, subject.seed, subject.progress, marginal))
@@ -231,7 +231,7 @@ def _doctor(subject: Subject) -> Measured:
     if not model.encoder.family.normalised:
         raise NotMeasurable("the doctor weighs distortion against rate, and an encoder of points has none")
     rows = subject.train_rows
-    rows = rows[np.linspace(0, len(rows) - 1, min(MOST_EXAMINED, len(rows))).round().astype(int)]
+    rows = rows[evenly(len(rows), MOST_EXAMINED)]
     gap = cost = None
     if "test" in results and "train" in results:
         cost = results["train"]["neg_elbo"]
@@ -273,7 +273,7 @@ def _of_best_sigma(finding: Finding) -> Finding:
     """A finding where σ is the best for each batch already, and a running mean of it is kept."""
     if not finding.words.startswith("The likelihood's σ"):
         return finding
-    remedy = "Train longer: the σ that is kept is a running mean over the last hundred steps or so."
+    remedy = "Train longer: the σ that is kept is a running mean over the last twenty steps or so."
     return replace(finding, remedy=remedy)
 
 
@@ -375,11 +375,11 @@ def _samples(subject: Subject) -> Measured:
     else:
         eyes = classifier_for(subject.images, subject.progress)
         train = subject.train_rows
-        some = train[np.linspace(0, len(train) - 1, min(count, len(train))).round().astype(int)]
+        some = train[evenly(len(train), count)]
         figures |= sample_figures(
             eyes.features(drawn),
             eyes.features(subject.x),
-            eyes.features(subject.pixels(some)),
+            eyes.features(subject.pixels(some)) if subject.split != "train" else None,
             subject.progress,
         )
         sure = eyes.probabilities(drawn).max(1)
@@ -397,9 +397,8 @@ def _samples(subject: Subject) -> Measured:
             "classifier": {"sha256": eyes.sha256, "data_sha256": eyes.data, "test_accuracy": eyes.accuracy}
         }
     if subject.split != "train":
-        flat = [
-            part[:MOST_COMPARED].flatten(1).cpu().numpy().astype(np.float64) for part in (drawn, subject.x)
-        ]
+        few = evenly(count, MOST_COMPARED)
+        flat = [part[few].flatten(1).cpu().numpy().astype(np.float64) for part in (drawn, subject.x)]
         train = subject.train_rows
         pixels = subject.pixels(train).flatten(1).cpu().numpy()
         near = [distance_to_nearest(part, pixels, subject.progress)[0] for part in flat]

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
+from numpy.typing import NDArray
 
-__all__ = ["Figure", "mean_over_images"]
+__all__ = ["Figure", "evenly", "mean_over_images"]
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,11 @@ class Figure:
             "extra": {name: _finite(value) for name, value in self.extra.items()},
         }
         return record | {name: value for name, value in optional.items() if value not in (None, "", {})}
+
+
+def evenly(count: int, most: int) -> NDArray[np.int64]:
+    """Positions of at most ``most`` of ``count`` images, evenly spaced: the first of a sorted set are of one class."""
+    return np.linspace(0, count - 1, min(count, most)).round().astype(np.int64)
 
 
 def mean_over_images(values: Float[np.ndarray, " N"], definition: str, unit: str = "", **more: Any) -> Figure:

@@ -106,10 +106,13 @@ def _radii(points: Float[np.ndarray, "N F"]) -> dict[int, Float[np.ndarray, " N"
 def sample_figures(
     fake: Float[np.ndarray, "N F"],
     test: Float[np.ndarray, "M F"],
-    train: Float[np.ndarray, "L F"],
+    train: Float[np.ndarray, "L F"] | None,
     progress: Progress = silent,
 ) -> dict[str, Figure]:
-    """All figures of features: of samples, of test images, and of as many training images for comparison."""
+    """All figures of features: of samples, of test images, and of as many training images for comparison.
+
+    ``train`` is None where there are no others to compare with.
+    """
     figures = {}
     parts = np.array_split(np.arange(len(fake)), PARTS)
     enough = min(map(len, parts)) > max(2 * fake.shape[1], COVERAGE_K)
@@ -129,15 +132,16 @@ def sample_figures(
         len(test),
         len(fake),
     )
-    figures["frechet_classifier_train"] = Figure(
-        frechet_distance(train, test),
-        "the same between training and test images: the floor",
-        images=len(test),
-        draws=len(train),
-    )
+    if train is not None:
+        figures["frechet_classifier_train"] = Figure(
+            frechet_distance(train, test),
+            "the same between training and test images: the floor",
+            images=len(test),
+            draws=len(train),
+        )
     progress("sample quality", 1, 3)
     whole = manifold_measures(test, fake)
-    floor = manifold_measures(test, train)
+    floor = None if train is None else manifold_measures(test, train)
     progress("sample quality", 2, 3)
     words = {
         "precision": f"share of samples within reach of test images, k = {PRECISION_K} (Kynkäänniemi et al. 2019)",
@@ -160,7 +164,7 @@ def sample_figures(
             "binomial standard error" if error is not None else "",
             len(test),
             len(fake),
-            {"training images": float(getattr(floor, name))},
+            {} if floor is None else {"training images": float(getattr(floor, name))},
         )
     progress("sample quality", 3, 3)
     return figures

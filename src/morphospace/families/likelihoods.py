@@ -148,9 +148,8 @@ class OptimalGaussian(_Real):
     """
 
     variance: Tensor
-    memory = (
-        0.01  # the part of the running mean that a step replaces, as in batch normalisation's slower uses
-    )
+    memory = 0.05
+    """The part of the running mean that a step replaces: after a hundred, the σ = 1 of the start is forgotten."""
 
     def __init__(self, *, squash: bool = False, dequantise: bool = False) -> None:
         super().__init__(squash=squash, dequantise=dequantise)

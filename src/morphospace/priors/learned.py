@@ -119,7 +119,9 @@ class VampPrior(Prior):
         self.images.copy_(pick(len(self.images)))
 
     def forward(self, encode: Encode) -> d.Mixture:
-        loc, scale = _normals(encode(self.images.clamp(0, 1)), "VampPrior")
+        # The gradient of what lies outside is that of the pixel at the edge: many begin there, and would never return.
+        pixels = self.images + (self.images.clamp(0, 1) - self.images).detach()
+        loc, scale = _normals(encode(pixels), "VampPrior")
         return d.Mixture(self.logits, loc, scale)
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from morphospace.families import Choices
+from morphospace.families import Choices, Gaussian
 from morphospace.model import VAE, Conditional
 from morphospace.networks import ConvEncoder
 from morphospace.networks import size as dial
 from morphospace.objective import Objective
 from morphospace.priors import ClassNormals
-from morphospace.recipes.common import conv_parts, positive
+from morphospace.recipes.common import conv_parts, positive, usual_likelihood
 from morphospace.recipes.registry import Parts, recipe
 from morphospace.terms import Classification, SemiSupervised
 from morphospace.types import ImageSpec, UsageError
@@ -127,6 +127,7 @@ def m2(
         classes: how many; None takes the number that the images have.
         labelled: labels that are kept of each class, a function of the seed; the paper has 10 to 300 of each on MNIST.
         alpha: the weight of the classifier's loss on known labels, nats for each image of the set; the paper has 0.1.
+            It is the mean over those of a batch, and nought in a batch that has none: with few it counts for less.
 
     References:
         Kingma et al. (2014), Semi-supervised Learning with Deep Generative Models, arXiv:1406.5298.
@@ -134,7 +135,11 @@ def m2(
     positive(latent=latent, labelled=labelled, alpha=alpha)
     count = _classes(classes)
     objective = Objective((1, SemiSupervised()), (alpha, Classification()))
-    parts = conv_parts(spec, latent, size, objective, encoder_classes=count, decoder_classes=count)
+    # The σ that is best for a batch would be that of all classes' pictures, the wrong ones too.
+    likelihood = usual_likelihood(spec) if spec.channels == 1 else Gaussian(0.3, squash=True)
+    parts = conv_parts(
+        spec, latent, size, objective, likelihood=likelihood, encoder_classes=count, decoder_classes=count
+    )
     classifier = Conditional(ConvEncoder(spec, count, dial(size)), Choices(count, temperature=1.0))
     model = VAE(parts.model.encoder, parts.model.decoder, parts.model.prior, classifier)
     return Parts(model, parts.objective, parts.settings, labelled=labelled)

@@ -51,7 +51,8 @@ def perceptual(spec: ImageSpec, latent: int = 2, size: str = "small", weight: fl
         spec: the images' shape.
         latent: dimensions of the space.
         size: tiny, small, medium or large.
-        weight: of the distance of features; 0.5 is the paper's weight of its features beside the rate.
+        weight: of the distance of features, summed over them. The paper's 0.5 is of means, so ours weighs more, by the
+            number of features.
 
     References:
         Hou et al. (2017), Deep Feature Consistent Variational Autoencoder, arXiv:1610.00291.

@@ -78,7 +78,8 @@ def vq(
         codes: K, in the codebook; 512 as in the paper's experiments on images.
         learning: how codes learn: "ema" as running means of what is assigned to them (the paper's appendix A.1), or
             "gradient" by a term of the loss (its eq. 3).
-        beta: the weight of the commitment of the encoder to its codes; the paper's.
+        beta: the weight of the commitment of the encoder to its codes, summed over places; the number is the paper's,
+            of their mean.
 
     References:
         van den Oord et al. (2017), Neural Discrete Representation Learning, arXiv:1711.00937;

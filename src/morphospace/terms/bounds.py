@@ -121,7 +121,10 @@ def _routed(
     joint = -trace.distortion + trace.pz.log_prob(z)
     total = (decoder * joint).sum()
     if z.requires_grad:  # not so where only values are wanted
-        wanted = (draws * trace.log_weight).sum() - total
+        log_q = trace.q.log_prob(
+            z.view_as(z)
+        )  # by way of z: a flow knows the density of its own draws by heart
+        wanted = (draws * (joint - log_q)).sum() - total
         (pull,) = torch.autograd.grad(wanted, z, retain_graph=True)
         total = total + (pull * z).sum()
     if posterior is not None:

@@ -149,7 +149,7 @@ class CovarianceFromIdentity:
 def _covariance(trace: Trace, of: Literal["means", "draws"]) -> Float[Tensor, "D D"]:
     mean = trace.q.mean
     centred = mean - mean.mean(0)
-    covariance = centred.T @ centred / (len(mean) - 1)
+    covariance = centred.T @ centred / max(1, len(mean) - 1)
     if of == "draws":
         covariance = covariance + factors(trace.q, "posterior").stddev.square().mean(0).diag()
     return covariance

@@ -35,7 +35,7 @@ def mmd(
     squared distance between two draws of a standard normal. Kernels of several scales are added.
     """
     within = (_kernels(x, x, kernel, scales) for x in (a, b))
-    means = [(k.sum() - k.diagonal().sum()) / (len(k) * (len(k) - 1)) for k in within]
+    means = [(k.sum() - k.diagonal().sum()) / max(1, len(k) * (len(k) - 1)) for k in within]
     return means[0] + means[1] - 2 * _kernels(a, b, kernel, scales).mean()
 
 

@@ -161,7 +161,7 @@ class _Run:
         # The weights that are measured and kept: a running mean of those that learn, or they themselves.
         self.kept = copy.deepcopy(self.model).requires_grad_(False) if settings.ema > 0 else self.model
         set_precision(self.model, settings.precision)
-        self.optimizers = make_optimizers(self.model.parameters(), settings)
+        self.optimizers = make_optimizers(self.model.parameters(), settings, self.model.tables())
         # Terms may also bring networks that do not learn, such as a perceptual distance's features.
         self.critics = [p for p in self.objective.parameters() if p.requires_grad]
         # Critics have no hidden matrices worth Muon's products, and follow the model's own learning rate.

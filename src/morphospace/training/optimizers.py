@@ -80,24 +80,26 @@ def orthogonalized(matrices: Tensor, iterations: int = 5) -> Tensor:
 
 
 def make_optimizers(
-    parameters: Iterable[nn.Parameter], settings: Settings
+    parameters: Iterable[nn.Parameter], settings: Settings, tables: Iterable[nn.Parameter] = ()
 ) -> dict[str, torch.optim.Optimizer]:
     """The optimizers of a model by name: one of torch's, and Muon for hidden matrices if the settings say so.
 
-    Weight decay acts on matrices and kernels and not on biases and scales. Each group keeps its highest learning
-    rate as ``peak``.
+    Weight decay acts on matrices and kernels and not on biases and scales, nor on ``tables``, those of the parameters
+    that are no layer's weights though they have two dimensions or more: means of a prior's components, pseudo-inputs,
+    codes. Each group keeps its highest learning rate as ``peak``.
     """
+    listed = {id(p) for p in tables}
     every = [p for p in parameters if p.requires_grad]
     # A step that a GPU has captured reads its rate from where it was: so there the rate is a tensor.
     captured = any(p.is_cuda for p in every)
     hidden: list[nn.Parameter] = []
     if settings.optimizer == "muon":
-        hidden = [p for p in every if p.dim() == 2 and min(p.shape) >= LEAST_SIDE]
+        hidden = [p for p in every if p.dim() == 2 and min(p.shape) >= LEAST_SIDE and id(p) not in listed]
     taken = {id(p) for p in hidden}
     rest = [p for p in every if id(p) not in taken]
     groups = [
-        {"params": [p for p in rest if p.dim() > 1], "weight_decay": settings.weight_decay},
-        {"params": [p for p in rest if p.dim() <= 1], "weight_decay": 0.0},
+        {"params": [p for p in rest if _decays(p, listed)], "weight_decay": settings.weight_decay},
+        {"params": [p for p in rest if not _decays(p, listed)], "weight_decay": 0.0},
     ]
     kind = torch.optim.Adam if settings.optimizer == "adam" else torch.optim.AdamW
     groups = [group for group in groups if group["params"]]
@@ -114,6 +116,10 @@ def make_optimizers(
             if captured:
                 group["lr"] = torch.tensor(group["peak"], device=group["params"][0].device)
     return optimizers
+
+
+def _decays(p: nn.Parameter, tables: set[int]) -> bool:
+    return p.dim() > 1 and id(p) not in tables
 
 
 def set_rate(group: dict[str, Any], rate: float) -> None:

@@ -156,3 +156,15 @@ def test_the_excess_is_a_difference_of_two_shares():
     assert found.value == pytest.approx(0.2)
     assert found.error == pytest.approx(np.sqrt(0.3 * 0.7 / 1000 + 0.1 * 0.9 / 500))
     assert found.extra == {"samples": 0.3, "reconstructions": 0.1}
+
+
+def test_a_class_alone_overlaps_with_none():
+    """Of two classes only the second has images: there are no two that overlap most."""
+
+    def only(grid: Grid) -> Densities:
+        by_class = aggregate(grid, MEAN, SCALE, np.array([1, 1]), 2)
+        return Densities(grid, normal_of(grid, 1.0), by_class, None)
+
+    found = integrals(only(FIRST), only, ("left", "right")).figures
+    assert "largest_overlap" not in found
+    assert found

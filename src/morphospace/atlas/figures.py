@@ -175,7 +175,8 @@ def integrals(first: Densities, on: Callable[[Grid], Densities], classes: Sequen
     shares = np.minimum.outer(*[last.grid.integral(last.by_class)] * 2)
     with np.errstate(divide="ignore", invalid="ignore"):
         overlap_error = apart + beyond / shares
-    if (~np.isnan(both) & ~np.eye(len(both), dtype=bool)).any():  # of classes that no image has, all is nan
+    met = ~np.isnan(both) & ~np.eye(len(both), dtype=bool)  # of classes that no image has, all is nan
+    if len(classes) > 1 and met.any():
         figures["largest_overlap"] = _largest(both, overlap_error, classes, cells)
     return Integrals(figures, both, overlap_error, _not_met(moved, apart, cells))
 

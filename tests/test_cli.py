@@ -224,6 +224,77 @@ def test_a_folder_of_photographs_with_two_corrupt_ones(call, tmp_path):
     assert json.loads(said)["skipped"] == 2
 
 
+def test_a_run_inside_the_images_is_none_of_them(call, tmp_path, monkeypatch):
+    """`train .` writes its run below the images; its own pictures are no class of the next one."""
+    folder = photographs(tmp_path / "photos.v2", 24)
+    monkeypatch.chdir(folder)
+    assert call("train", ".", "--size", "tiny", "--epochs", "0.2")[0] == 0
+    out = folder / "runs" / "photos.v2"
+    assert (out / "report.html").is_file()
+    assert call("map", out, "--cells", 16)[0] == 0  # its images are what they were
+    assert json.loads(call("info", out, "--json")[1])["classes"] == ["cats", "dogs"]
+    (folder / "below").mkdir()
+    monkeypatch.chdir(folder / "below")
+    assert call("train", "..", "--size", "tiny", "--epochs", "0.2", "--no-report")[0] == 0
+    assert [p.name for p in (folder / "below" / "runs").iterdir()] == ["photos.v2"]
+
+
+def test_images_that_are_gone_are_named_as_the_runs(call, tmp_path):
+    folder, out = photographs(tmp_path / "photographs", 24), tmp_path / "run"
+    assert call("train", folder, "--out", out, "--size", "tiny", "--epochs", "0.2", "--no-report")[0] == 0
+    shutil.rmtree(folder)
+    code, _, said = call("report", out)
+    assert code == 1
+    assert "the images of" in said
+    assert "not where they were" in said
+    code, _, said = call("morph", out, "cats", "dogs", "--path", "dense", "--out", tmp_path / "way.png")
+    assert code == 0
+    assert "stays unknown" in said
+
+
+def test_nobodys_files_are_written_over(call, tmp_path):
+    (tmp_path / "README.md").write_text("my thesis")
+    code, _, said = call("train", "garments", "--count", 200, "--out", tmp_path, *TINY)
+    assert code == 2
+    assert "README.md" in said
+    assert (tmp_path / "README.md").read_text() == "my thesis"
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_seeds_that_none_of_the_libraries_take_are_refused(call, run, seed):
+    for words in (("train", "garments", "--count", 200), ("evaluate", run)):
+        code, _, said = call(*words, "--seed", seed)
+        assert code == 2
+        assert "seed" in said
+
+
+def test_resume_takes_no_other_images(call, run):
+    for option in (("--count", 5), ("--image-size", 64), ("--strict",)):
+        code, _, said = call("train", "--resume", run, *option)
+        assert code == 2
+        assert str(option[0]) in said
+
+
+def test_a_table_as_spreadsheets_write_it(call, run, tmp_path):
+    (tmp_path / "z.csv").write_text("\ufeffz_0,z_1\n0.5,1\n", encoding="utf-8")
+    assert call("decode", run, tmp_path / "z.csv", "--out", tmp_path / "pictures")[0] == 0
+    np.save(tmp_path / "array.npy", np.zeros((2, 2)))
+    (tmp_path / "array.npy").rename(tmp_path / "fake.npz")
+    (tmp_path / "half.npz").write_bytes(b"PK\x03\x04 half of a file")
+    for name in ("fake.npz", "half.npz"):
+        code, _, said = call("decode", run, tmp_path / name, "--out", tmp_path / "others")
+        assert code == 1
+        assert name in said
+
+
+def test_from_a_place_to_itself(call, run):
+    name = json.loads(call("info", run, "--json")[1])["classes"][0]
+    code, said, warned = call("morph", run, name, name, "--json")
+    assert code == 0
+    assert "NaN" not in said
+    assert "Warning" not in warned
+
+
 def test_strict_stops_at_the_corrupt_one(call, tmp_path):
     folder = photographs(tmp_path / "photographs", 12)
     code, _, said = call("train", folder, "--strict", "--out", tmp_path / "run", *TINY)

@@ -78,6 +78,12 @@ def fit(
         if not overwrite:
             raise UsageError(f"{folder} holds a run already; choose another out, or pass overwrite=True")
         _remove_run(folder)
+    elif folder is not None and (
+        theirs := [name for name in (*RUN_FILES, "figures") if (folder / name).exists()]
+    ):
+        raise UsageError(
+            f"{folder} is no run but holds {' and '.join(theirs)}, which a run would replace; choose another out"
+        )
     if folder is not None:
         remove_partial(folder)  # a run that was killed before its first file was whole leaves no other mark
     trained = train(recipe, images, settings, folder, progress)

@@ -80,6 +80,8 @@ class Settings:
                 raise UsageError(
                     f"{name} is {getattr(self, name)}; expected a part of the run, from 0 to below 1"
                 )
+        if not 0 <= self.seed < 2**32:
+            raise UsageError(f"seed is {self.seed}; expected a whole number from 0 to below 2³²")
         if self.clip is not None and not self.clip > 0:
             raise UsageError(f"clip is {self.clip}; expected a norm greater than nought, or none")
 

@@ -109,7 +109,7 @@ def read_points(path: str | os.PathLike[str], dimensions: int) -> NDArray[np.flo
 
 def _read_csv(file: Path, dimensions: int) -> NDArray[np.float32]:
     try:
-        rows = [row for row in csv.reader(file.read_text(encoding="utf-8").splitlines()) if row]
+        rows = [row for row in csv.reader(file.read_text(encoding="utf-8-sig").splitlines()) if row]
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{file} is not a CSV file ({error})") from None
     if not rows:
@@ -132,12 +132,12 @@ def _read_csv(file: Path, dimensions: int) -> NDArray[np.float32]:
 
 def _read_npz(file: Path, dimensions: int) -> NDArray[np.float32]:
     try:
-        with np.load(file, allow_pickle=False) as archive:
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             whole = next((archive[name] for name in ("z", "mean") if name in archive), None)
             if whole is None:
                 names = _names(file, archive.files, dimensions)
                 whole = np.stack([archive[name] for name in names], axis=1)
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
         raise DataError(f"{file} is not an NPZ file of numbers ({error})") from None
     if whole.ndim != 2 or whole.shape[1] != dimensions or whole.dtype.kind not in "fiu":
         raise DataError(

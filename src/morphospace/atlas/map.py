@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -283,7 +284,8 @@ class _Maker:
         recognition = None if found.recognition is None else found.recognition.reshape(-1, *shape)
         about = None
         if eyes is not None:
-            about = {"sha256": eyes.sha256, "data_sha256": eyes.data, "test_accuracy": eyes.accuracy}
+            accuracy = None if math.isnan(eyes.accuracy) else eyes.accuracy  # of a set without test images
+            about = {"sha256": eyes.sha256, "data_sha256": eyes.data, "test_accuracy": accuracy}
         return replace(
             atlas,
             metric=found.metric.reshape(3, *shape),

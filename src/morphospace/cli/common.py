@@ -47,9 +47,12 @@ def require_own_folder(space: Space) -> None:
 def own_images(space: Space, data_root: Path | None, progress: Progress) -> Images:
     """The images that a run was made from, if they are still the same."""
     from morphospace.data import reload
-    from morphospace.types import RunError
+    from morphospace.types import RunError, UsageError
 
-    images = reload(space.config["images"]["source"], data_root, progress)
+    try:
+        images = reload(space.config["images"]["source"], data_root, progress)
+    except UsageError as error:  # what was named when it was trained is not there
+        raise RunError(f"the images of {space.folder} are not where they were: {error}") from None
     expected = space.config["images"]["sha256"]
     if images.sha256 != expected:
         raise RunError(

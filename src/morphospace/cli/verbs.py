@@ -92,7 +92,10 @@ def train(
     length |= {"seed": seed, "device": device, "precision": precision}
     with shown() as progress:
         if resume is not None:
-            _refuse_beside_resume(data, out, overwrite, {**chosen, **length})
+            others = {"count": count, "image_size": image_size, "validation": validation or None}
+            _refuse_beside_resume(
+                data, out, overwrite, {**chosen, **length, **others, "strict": strict or None}
+            )
             images = reload(read_config(resume)["images"]["source"], data_root, progress)
             space = refit(resume, images, progress)
         else:
@@ -100,7 +103,9 @@ def train(
                 raise UsageError(
                     "no images were named: morphospace train fashion-mnist, garments, or a folder"
                 )
-            out = out or Path("runs") / (Path(data).stem or "images")
+            place = Path(data).expanduser()
+            name = place.resolve().name if place.is_dir() else place.stem
+            out = out or Path("runs") / (name or "images")
             _refuse_run(out, overwrite)
             # What is wrong with the options is said before images are read or drawn, which may take minutes.
             _recipe(recipe, ANY_SHAPE, chosen).settings.changed(**length)
@@ -415,7 +420,7 @@ def _refuse_beside_resume(
     data: str | None, out: Path | None, overwrite: bool, options: Mapping[str, Any]
 ) -> None:
     """A resumed run is the run that was begun: nothing of it can be changed."""
-    given = [f"--{name}" for name, value in options.items() if value is not None]
+    given = [f"--{name.replace('_', '-')}" for name, value in options.items() if value is not None]
     given += [
         name for name, value in (("the images", data), ("--out", out), ("--overwrite", overwrite)) if value
     ]

@@ -146,6 +146,8 @@ def _walk(folder: Path, below: str, found: _Found) -> None:
         return
     for entry in entries:
         name = f"{below}/{entry.name}" if below else entry.name
+        if _is_run(Path(entry.path)):
+            continue
         if Path(entry.path).is_dir():  # unlike DirEntry.is_dir, False for a link to itself
             found.folders.append(name)
             _walk(Path(entry.path), name, found)
@@ -155,6 +157,13 @@ def _walk(folder: Path, below: str, found: _Found) -> None:
             found.files.append(one_file(Path(entry.path), name))
         else:
             found.skipped.append(Skipped(name, "is a broken link, or not a regular file"))
+
+
+def _is_run(folder: Path) -> bool:
+    """Whether a run was written there, whose pictures are none of the set that it was made from."""
+    return (folder / "config.json").is_file() and (
+        (folder / "model.safetensors").is_file() or (folder / "checkpoints").is_dir()
+    )
 
 
 def _visible(folder: Path) -> Iterator[os.DirEntry[str]]:

@@ -103,6 +103,8 @@ def evaluate(
         raise UsageError(
             f"{count} images were asked for; expected at least 2, since one has no standard error"
         )
+    if not 0 <= seed < 2**32:
+        raise UsageError(f"seed is {seed}; expected a whole number from 0 to below 2³²")
     if draws is not None and draws < 2:
         raise UsageError(
             f"{draws} draws were asked for; expected at least 2, since one has no standard error"

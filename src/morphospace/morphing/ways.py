@@ -145,7 +145,7 @@ def scored(
                     in_holes=None if holes is None else float(holes[own].mean()),
                     recognised=None if seen is None else float(seen[own].min()),
                     classes=_crossed(names[own]),
-                    smoothness=float(steps[row].max() / max(steps[row].mean(), 1e-300)),
+                    smoothness=float(steps[row].max() / steps[row].mean()) if steps[row].any() else 1.0,
                 ),
             )
         )

@@ -212,3 +212,13 @@ def test_a_continuous_bernoulli_is_asked_once_for_all_images(monkeypatch):
         torch.randn(7, 2).double()
     )
     assert asked == [1]
+
+
+def test_one_image_beyond_the_box_makes_the_mean_uncertain_by_its_share_alone():
+    model = linear_gaussian(0.1)
+    x = pictures(model, 0.1, 20)
+    x[7] = model.decode(torch.tensor([[26.0, 0.0]], dtype=torch.float64))[0].detach()
+    found = exact_log_likelihood(model, x)
+    assert found.edges[7] == found.edge > 0.1
+    assert np.delete(found.edges, 7).max() < 1e-6
+    assert found.error == pytest.approx(np.abs(found.moved).mean() + found.edge / 20, rel=1e-3)

@@ -57,7 +57,7 @@ class Quadrature:
         log_p: (N,) nats.
         moved: (N,) by how much the last refinement moved each: more than its error, since refining converges.
         prior: log ∫ p(z) dz over the box, which is 0 for a density.
-        edge: the largest share of an image's mass in the box's outermost ring.
+        edges: (N,) the share of each image's mass in the box's outermost ring: more than lies beyond, where it falls.
         spacing: the finest lattice's.
         points: how many points were decoded.
         reach: half the side of the box.
@@ -66,7 +66,7 @@ class Quadrature:
     log_p: Float[np.ndarray, " N"]
     moved: Float[np.ndarray, " N"]
     prior: float
-    edge: float
+    edges: Float[np.ndarray, " N"]
     spacing: float
     points: int
     reach: float
@@ -74,7 +74,12 @@ class Quadrature:
     @property
     def error(self) -> float:
         """A bound on the error of the mean log p(x), in nats, as far as the refinements tell."""
-        return float(np.abs(self.moved).mean() + self.edge)
+        return float(np.abs(self.moved).mean() + self.edges.mean())
+
+    @property
+    def edge(self) -> float:
+        """The largest share of an image's mass in the outermost ring."""
+        return float(self.edges.max())
 
 
 def exact_log_likelihood(
@@ -117,7 +122,7 @@ def exact_log_likelihood(
         log_p=np.concatenate([b.log_p for b in blocks])[back],
         moved=np.concatenate([b.moved for b in blocks])[back],
         prior=max((b.prior for b in blocks), key=abs),
-        edge=max(b.edge for b in blocks),
+        edges=np.concatenate([b.edges for b in blocks])[back],
         spacing=min(b.spacing for b in blocks),
         points=sum(b.points for b in blocks),
         reach=max(b.reach for b in blocks),
@@ -144,7 +149,7 @@ class _Plane:
 
     def settle(self, tolerance: float) -> Quadrature:
         """Grow and refine until nothing moves."""
-        while self._edge() > EDGE and self.side * TILE < FURTHEST:
+        while self._edges().max() > EDGE and self.side * TILE < FURTHEST:
             self._grow()
         value = logsumexp(self.mass, axis=1)
         if not np.isfinite(value).all():
@@ -174,7 +179,7 @@ class _Plane:
             value[:-1],
             moved[:-1],
             float(value[-1]),
-            self._edge(),
+            self._edges()[:-1],
             self.spacing,
             self.points,
             self.side * TILE,
@@ -193,9 +198,10 @@ class _Plane:
         ring: NDArray[np.bool_] = ((self.tiles == -self.side) | (self.tiles == self.side - 1)).any(1)
         return ring
 
-    def _edge(self) -> float:
+    def _edges(self) -> Float[np.ndarray, " rows"]:
+        """The share of each row's mass in the outermost ring."""
         total = logsumexp(self.mass, axis=1)
-        return float(np.exp(logsumexp(self.mass[:, self._ring()], axis=1) - total).max())
+        return np.asarray(np.exp(logsumexp(self.mass[:, self._ring()], axis=1) - total))
 
     def _grow(self) -> None:
         """Four more rings of tiles."""

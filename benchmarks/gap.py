@@ -14,13 +14,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 import morphospace as ms
 from morphospace.distributions import Distribution
 from morphospace.evaluation.quadrature import exact_log_likelihood
+from morphospace.evaluation.records import evenly
 from morphospace.families import FullNormal
 from morphospace.model import VAE
 from morphospace.refining import refine
@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     space = ms.Space.load(given.run)
     images = getattr(ms.load(space.config["images"]["source"]["source"]), given.split)
-    rows = np.linspace(0, len(images) - 1, min(given.images, len(images))).astype(int)
+    rows = evenly(len(images), given.images)
     print(table(measure(space.model, to_unit(torch.from_numpy(images.pixels[rows])))))
 
 

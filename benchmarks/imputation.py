@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 import morphospace as ms
+from morphospace.evaluation.records import evenly
 from morphospace.space import Space
 from morphospace.training.feed import to_unit
 
@@ -38,7 +39,7 @@ def main(arguments: list[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     space = ms.Space.load(given.run)
     images = ms.load(space.config["images"]["source"]["source"])
-    rows = np.linspace(0, len(images.test) - 1, min(given.images, len(images.test))).astype(int)
+    rows = evenly(len(images.test), given.images)
     average = torch.from_numpy(images.train.pixels.mean(0, dtype=np.float64) / 255).float()
     print(table(measure(space, to_unit(torch.from_numpy(images.test.pixels[rows])), average)))
 

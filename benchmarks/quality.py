@@ -33,6 +33,7 @@ import morphospace as ms
 from benchmarks.gap import DRAWS, neg_elbo
 from morphospace.data.images import SPLITS, Images
 from morphospace.evaluation.quadrature import exact_log_likelihood
+from morphospace.evaluation.records import evenly
 from morphospace.refining import STEPS
 from morphospace.space import Space
 from morphospace.training.feed import to_unit
@@ -73,7 +74,7 @@ def measure(changes: dict[str, str], *, held_out: bool = False, exact: bool = Fa
         x = to_unit(torch.from_numpy(np.array(images.test.pixels)))
         found = exact_log_likelihood(space.model, x)
         results["test"] |= {"nll_exact": -float(found.log_p.mean()), "nll_exact_error": found.error}
-        gained = refined_gain(space, x[np.linspace(0, len(x) - 1, min(REFINED, len(x))).round().astype(int)])
+        gained = refined_gain(space, x[evenly(len(x), REFINED)])
         results["test"] |= {
             "neg_elbo_refined": results["test"]["neg_elbo"] - float(gained.mean()),
             "neg_elbo_refined_error": float(gained.std() / len(gained) ** 0.5),

@@ -269,10 +269,38 @@ def test_seeds_that_none_of_the_libraries_take_are_refused(call, run, seed):
 
 
 def test_resume_takes_no_other_images(call, run):
-    for option in (("--count", 5), ("--image-size", 64), ("--strict",)):
+    for option in (
+        ("--count", 5),
+        ("--image-size", 64),
+        ("--strict",),
+        ("--recipe", "vae"),
+        ("--mode", "grey"),
+    ):
         code, _, said = call("train", "--resume", run, *option)
         assert code == 2
         assert str(option[0]) in said
+
+
+def test_an_argument_is_given_once(call):
+    code, _, said = call("train", "garments", "--latent", 5, "--set", "latent=3")
+    assert code == 2
+    assert "latent was given twice, as 5 and as 3" in said
+
+
+def test_results_without_their_figures_are_refused(call, run, tmp_path):
+    damaged = shutil.copytree(run, tmp_path / "run")
+    for content in ("{}", "[]"):
+        (damaged / "results.json").write_text(content)
+        code, _, said = call("info", damaged)
+        assert code == 1
+        assert "results.json" in said
+
+
+def test_points_beyond_numbers_are_refused(call, run, tmp_path):
+    (tmp_path / "z.csv").write_text("z_0,z_1\n3e38,3e38\n")
+    code, _, said = call("decode", run, tmp_path / "z.csv", "--out", tmp_path / "pictures")
+    assert code == 2
+    assert "3e+38" in said
 
 
 def test_a_table_as_spreadsheets_write_it(call, run, tmp_path):
@@ -287,9 +315,9 @@ def test_a_table_as_spreadsheets_write_it(call, run, tmp_path):
         assert name in said
 
 
-def test_from_a_place_to_itself(call, run):
+def test_from_a_place_to_itself(call, run, tmp_path):
     name = json.loads(call("info", run, "--json")[1])["classes"][0]
-    code, said, warned = call("morph", run, name, name, "--json")
+    code, said, warned = call("morph", run, name, name, "--out", tmp_path / "still.png", "--json")
     assert code == 0
     assert "NaN" not in said
     assert "Warning" not in warned

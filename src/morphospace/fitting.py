@@ -59,7 +59,7 @@ def fit(
         images: from `morphospace.load`; the training split is learned from, the test split measured on.
         settings: how to train; the recipe's own settings by default.
         out: a folder for the run; without it nothing is written.
-        overwrite: remove a run that is in ``out`` first.
+        overwrite: remove a run that is in ``out`` first, with all of its ``figures/`` and ``checkpoints/``.
         progress: told of every stretch of work.
         changes: single settings to change: ``epochs=3``, ``lr=1e-3``, ``seed=1``.
 

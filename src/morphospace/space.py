@@ -196,9 +196,15 @@ class Space:
             return images
 
         y = self._told(self.model.decoder.classes, labels, len(z), "decoder")
-        return self._stream(
+        images = self._stream(
             self.model.decoder.parameters_of, z, "decoding", progress, _as_points, mean, y
         ).contiguous()
+        if not images.isfinite().all():
+            raise UsageError(
+                "the decoder gives no finite images there: the points lie too far from where the images are, such as "
+                f"{float(torch.as_tensor(z).abs().max()):.3g}"
+            )
+        return images
 
     @torch.inference_mode()
     def classify(self, images: Images | NDArray[Any] | Tensor, progress: Progress = silent) -> Tensor:
@@ -554,6 +560,8 @@ class Space:
             ) from None
         try:
             results = json.loads((path / "results.json").read_text(encoding="utf-8"))
+            if not isinstance(results, dict):
+                raise ValueError("results.json holds no figures by name")
         except (OSError, ValueError) as error:
             raise RunError(f"{path} is damaged ({str(error).splitlines()[0]}); train again") from None
         space = cls(channels_last(model.to(pick_device(device))).eval(), recipe, config, results, folder=path)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from morphospace.space import Space
     from morphospace.types import Progress
 
-__all__ = ["Flag", "Json", "open_run", "own_images", "require_own_folder", "say"]
+__all__ = ["Flag", "Json", "images_of", "open_run", "own_images", "require_own_folder", "say"]
 
 Json = Annotated[bool, Parameter(name="--json", negative="")]
 Flag = Annotated[bool, Parameter(negative="")]
@@ -46,13 +46,9 @@ def require_own_folder(space: Space) -> None:
 
 def own_images(space: Space, data_root: Path | None, progress: Progress) -> Images:
     """The images that a run was made from, if they are still the same."""
-    from morphospace.data import reload
-    from morphospace.types import RunError, UsageError
+    from morphospace.types import RunError
 
-    try:
-        images = reload(space.config["images"]["source"], data_root, progress)
-    except UsageError as error:  # what was named when it was trained is not there
-        raise RunError(f"the images of {space.folder} are not where they were: {error}") from None
+    images = images_of(space.config, space.folder, data_root, progress)
     expected = space.config["images"]["sha256"]
     if images.sha256 != expected:
         raise RunError(
@@ -60,6 +56,19 @@ def own_images(space: Space, data_root: Path | None, progress: Progress) -> Imag
             f"expected {expected[:12]}…); bring back the same images"
         )
     return images
+
+
+def images_of(
+    config: Mapping[str, Any], folder: Path | None, data_root: Path | None, progress: Progress
+) -> Images:
+    """The images that a run's configuration names, as they are now."""
+    from morphospace.data import reload
+    from morphospace.types import RunError, UsageError
+
+    try:
+        return reload(config["images"]["source"], data_root, progress)
+    except UsageError as error:  # what was named when it was trained is not there
+        raise RunError(f"the images of {folder} are not where they were: {error}") from None
 
 
 def say(record: Mapping[str, Any], lines: Sequence[str], as_json: bool) -> None:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from morphospace.cli.common import Flag, Json, require_own_folder
+from morphospace.cli.common import images_of as _images_of
 from morphospace.cli.common import open_run as _open
 from morphospace.cli.common import own_images as _own_images
 from morphospace.cli.common import say as _say
 from morphospace.cli.progress import shown
-from morphospace.types import ImageSpec, UsageError
+from morphospace.types import ImageSpec, RunError, UsageError
 
 if TYPE_CHECKING:
     from morphospace.data.images import Images
@@ -33,7 +34,7 @@ def train(
     data: str | None = None,
     /,
     *,
-    recipe: str = "vae",
+    recipe: str | None = None,
     latent: int | None = None,
     size: str | None = None,
     set_: Annotated[list[str] | None, Parameter(name="--set", negative="", consume_multiple=False)] = None,
@@ -49,7 +50,7 @@ def train(
     resume: Path | None = None,
     data_root: Path | None = None,
     image_size: str | None = None,
-    mode: Literal["auto", "grey", "rgb"] = "auto",
+    mode: Literal["auto", "grey", "rgb"] | None = None,
     count: int | None = None,
     validation: int = 0,
     strict: Flag = False,
@@ -60,7 +61,7 @@ def train(
 
     Args:
         data: fashion-mnist, garments (drawn, no download), a folder of images, or a .npy, .npz or IDX file.
-        recipe: the method; 'morphospace recipes' lists them.
+        recipe: the method, vae by default; 'morphospace recipes' lists them.
         latent: dimensions of the space.
         size: tiny, small, medium or large; sets width, depth and learning rate together.
         set_: a recipe argument, NAME=VALUE; may be given more than once.
@@ -76,27 +77,26 @@ def train(
         resume: continue this run, exactly; takes no other options but --data-root.
         data_root: a folder in which known sets are looked for first.
         image_size: side, or HEIGHTxWIDTH, to bring images to.
-        mode: bring images to grey or rgb; auto keeps colour where there is any.
+        mode: bring images to grey or rgb; auto, the default, keeps colour where there is any.
         count: how many images to draw, for garments.
         validation: how many of the last training images to hold back, for sets that bring none to choose settings by.
         strict: stop at the first file that cannot be read, in place of leaving it out.
         no_report: write no report and no figures.
         json: print the figures as JSON.
     """
-    from morphospace.data import load, reload
+    from morphospace.data import load
     from morphospace.fitting import fit, refit
     from morphospace.training.config import read_config
 
-    chosen = {"latent": latent, "size": size} | _assignments(set_ or [])
+    chosen = _chosen({"latent": latent, "size": size}, set_ or [])
     length: dict[str, Any] = {"epochs": epochs, "minutes": minutes, "batch": batch, "lr": lr}
     length |= {"seed": seed, "device": device, "precision": precision}
     with shown() as progress:
         if resume is not None:
-            others = {"count": count, "image_size": image_size, "validation": validation or None}
-            _refuse_beside_resume(
-                data, out, overwrite, {**chosen, **length, **others, "strict": strict or None}
-            )
-            images = reload(read_config(resume)["images"]["source"], data_root, progress)
+            others = {"recipe": recipe, "mode": mode, "count": count, "image_size": image_size}
+            others |= {"validation": validation or None, "strict": strict or None}
+            _refuse_beside_resume(data, out, overwrite, {**chosen, **length, **others})
+            images = _images_of(read_config(resume), resume, data_root, progress)
             space = refit(resume, images, progress)
         else:
             if data is None:
@@ -108,12 +108,13 @@ def train(
             out = out or Path("runs") / (name or "images")
             _refuse_run(out, overwrite)
             # What is wrong with the options is said before images are read or drawn, which may take minutes.
+            recipe = recipe or "vae"
             _recipe(recipe, ANY_SHAPE, chosen).settings.changed(**length)
             images = load(
                 data,
                 root=data_root,
                 image_size=image_size,
-                mode=mode,
+                mode=mode or "auto",
                 strict=strict,
                 seed=seed or 0,
                 count=count,
@@ -405,13 +406,15 @@ def _recipe(name: str, spec: ImageSpec, chosen: Mapping[str, Any]) -> Recipe:
     return get(name, spec, {key: value for key, value in chosen.items() if value is not None})
 
 
-def _assignments(texts: list[str]) -> dict[str, str]:
-    """NAME=VALUE texts as a mapping."""
-    pairs = {}
+def _chosen(options: Mapping[str, Any], texts: list[str]) -> dict[str, Any]:
+    """A recipe's arguments: those with options of their own, and NAME=VALUE texts; none of them twice."""
+    pairs = dict(options)
     for text in texts:
         name, equals, value = text.partition("=")
         if not (name and equals and value):
             raise UsageError(f"--set is '{text}'; expected NAME=VALUE, such as --set beta=4")
+        if pairs.get(name) is not None:
+            raise UsageError(f"{name} was given twice, as {pairs[name]} and as {value}; expected it once")
         pairs[name] = value
     return pairs
 
@@ -448,6 +451,8 @@ def _write_report(space: Space, images: Images, progress: Progress) -> Path:
 def _facts(space: Space) -> dict[str, Any]:
     """The figures of a run, as ``info --json`` gives them."""
     results, config = space.results, space.config
+    if missing := {"parameters", "epochs", "steps", "seconds", "images_per_second"} - set(results):
+        raise RunError(f"{space.folder}/results.json is damaged (no {min(missing)}); train again")
     packed = {"packed": config["packed"]} if "packed" in config else {}
 
     return {
@@ -528,7 +533,7 @@ def _say_skipped(images: Images) -> None:
     """Name the files that were left out."""
     if images.skipped:
         count = len(images.skipped)
-        print(f"left out {count} file{'s' * (count > 1)} that could not be read:", file=sys.stderr)
+        print(f"left out {count} file{'s' * (count > 1)} or folder{'s' * (count > 1)}:", file=sys.stderr)
         for skipped in images.skipped:
             print(f"  {skipped.path}: {skipped.reason}", file=sys.stderr)
 

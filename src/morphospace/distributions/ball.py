@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from morphospace.distributions.base import Law
+from morphospace.distributions.base import Law, wide
 from morphospace.manifolds import Ball
 
 __all__ = ["WrappedNormal"]
@@ -50,20 +50,16 @@ class WrappedNormal(Law):
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         noise = self.scale.new_empty(*sample_shape, *self.scale.shape).normal_()
-        loc = _wide(self.loc)
-        z = self.ball.exp(loc, _wide(self.scale * noise) / self.ball.factor(loc))
+        loc = wide(self.loc)
+        z = self.ball.exp(loc, wide(self.scale * noise) / self.ball.factor(loc))
         return self.ball.inside(z.to(self.loc.dtype))
 
     def log_prob(self, value: Tensor) -> Tensor:
-        loc, scale = _wide(self.loc), _wide(self.scale)
-        v = self.ball.factor(loc) * self.ball.log(loc, _wide(value))
+        loc, scale = wide(self.loc), wide(self.scale)
+        v = self.ball.factor(loc) * self.ball.log(loc, wide(value))
         flat = -0.5 * ((v / scale).square() + (2 * math.pi * scale.square()).log()).sum(-1)
         # A sphere of radius r is sinh(√c·r)/(√c·r) as wide here as in the plane, in each of its D − 1 directions.
         r = self.ball.c**0.5 * v.square().sum(-1).clamp_min(1e-10).sqrt()
         log_wider = r + torch.log(-torch.expm1(-2 * r)) - math.log(2) - r.log()
         log_p: Tensor = flat - (v.shape[-1] - 1) * log_wider
         return log_p.to(value.dtype)
-
-
-def _wide(values: Tensor) -> Tensor:
-    return values if values.device.type == "mps" else values.double()

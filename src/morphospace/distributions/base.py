@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.distributions import Distribution as TorchDistribution
 from torch.distributions import kl_divergence, register_kl
 
-__all__ = ["Distribution", "InParts", "Law", "closed_form", "divergence"]
+__all__ = ["Distribution", "InParts", "Law", "closed_form", "divergence", "wide"]
 
 Rule = TypeVar("Rule", bound=Callable[..., Tensor])
 
@@ -76,3 +76,8 @@ def closed_form(q: type[TorchDistribution], p: type[TorchDistribution]) -> Calla
     """Register a function (q, p) -> KL(q ‖ p) in nats for these two classes; it may raise NotImplementedError."""
     register: Callable[[Rule], Rule] = register_kl(q, p)  # type: ignore[no-untyped-call]
     return register
+
+
+def wide(values: Tensor) -> Tensor:
+    """In float64, where the device has it: Apple's GPUs have not."""
+    return values if values.device.type == "mps" else values.double()

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.distributions import Beta, Dirichlet
 from torch.nn import functional as F
 
-from morphospace.distributions.base import Law, closed_form
+from morphospace.distributions.base import Law, closed_form, wide
 
 __all__ = ["PowerSpherical", "UniformSphere", "VonMisesFisher", "log_bessel"]
 
@@ -135,17 +135,17 @@ class VonMisesFisher(Axial):
 
     def _moments(self) -> tuple[Tensor, Tensor]:
         mean = self._wide_mean()
-        variance = 1 - (self.dimensions - 1) * mean / self.concentration.double() - mean.square()
+        variance = 1 - (self.dimensions - 1) * mean / wide(self.concentration) - mean.square()
         return mean.to(self.loc.dtype), variance.to(self.loc.dtype)
 
     def _wide_mean(self) -> Tensor:
         """The mean height in float64: it nears 1, and what is left to 1, times κ, is a part of the rate."""
-        _, mean = log_bessel(0.5 * self.dimensions - 1, self.concentration.double())
+        _, mean = log_bessel(0.5 * self.dimensions - 1, wide(self.concentration))
         return mean
 
     def _wide_constant(self) -> Tensor:
         """log of the density at the axis, in float64: a difference of numbers as large as κ."""
-        order, kappa = 0.5 * self.dimensions - 1, self.concentration.double()
+        order, kappa = 0.5 * self.dimensions - 1, wide(self.concentration)
         log_i, _ = log_bessel(order, kappa)
         return kappa + order * kappa.log() - 0.5 * self.dimensions * math.log(2 * math.pi) - log_i
 
@@ -154,8 +154,8 @@ class VonMisesFisher(Axial):
         return (self._wide_constant() + self.concentration * (height - 1)).to(height.dtype)
 
     def entropy(self) -> Tensor:
-        wide = self.concentration.double() * (1 - self._wide_mean()) - self._wide_constant()
-        return wide.to(self.loc.dtype)
+        entropy = wide(self.concentration) * (1 - self._wide_mean()) - self._wide_constant()
+        return entropy.to(self.loc.dtype)
 
     def _heights(self, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
         t = self._drawn(shape)
@@ -180,12 +180,12 @@ class VonMisesFisher(Axial):
     @torch.no_grad()
     def _slope(self, t: Tensor) -> Tensor:
         """dt/dκ at a fixed value of the distribution function."""
-        nodes, weights = _quadrature(torch.float64, t.device)
-        narrow, t = t.dtype, t.double().clamp(-1 + 1e-7, 1 - 1e-7).unsqueeze(-1)
+        nodes, weights = _quadrature(wide(t).dtype, t.device)
+        narrow, t = t.dtype, wide(t).clamp(-1 + 1e-7, 1 - 1e-7).unsqueeze(-1)
         angle = torch.acos(t)
         theta = 0.5 * angle * (1 + nodes)  # from the axis to the draw
         mean = self._wide_mean().unsqueeze(-1)
-        kappa = self.concentration.double().unsqueeze(-1)
+        kappa = wide(self.concentration).unsqueeze(-1)
         power = (self.dimensions - 2) * (theta.sin().log() - angle.sin().log())
         density = torch.exp(kappa * (theta.cos() - t) + power) * angle.sin()
         return (0.5 * angle.squeeze(-1) * (weights * density * (theta.cos() - mean)).sum(-1)).to(narrow)

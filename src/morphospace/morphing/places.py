@@ -85,6 +85,11 @@ def locate(space: Space, what: str | os.PathLike[str] | ArrayLike | Place) -> Pl
         label = prototypes.names[row] if space.model.classes else None
         return Place(prototypes.names[row], class_place(space, row), label)
     if Path(name).is_file():
+        if space.model.encoder.classes:
+            raise UsageError(
+                f"the encoder of this space is told the class of each image, which {name} does not say; expected the "
+                f"name of a class, such as {prototypes.names[0]}"
+            )
         pixels = read_image(name, space.spec, space.config["images"]["policy"])
         return Place(Path(name).name, space.encode(pixels[None]).mean[0].numpy())
     raise UnknownName("class or image file", name, prototypes.names)

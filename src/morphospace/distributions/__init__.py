@@ -5,6 +5,7 @@ and `closed_form` adds one. Argument checks are switched off because they read e
 here reads a value back or branches on one, so that a training step can be captured as a whole.
 """
 
+from morphospace.distributions.affine import Affine, affine_form, base_of
 from morphospace.distributions.ball import WrappedNormal
 from morphospace.distributions.base import Distribution, Law, closed_form, divergence
 from morphospace.distributions.chain import Chain
@@ -27,6 +28,7 @@ from morphospace.distributions.pixels import (
 from morphospace.distributions.sphere import PowerSpherical, UniformSphere, VonMisesFisher
 
 __all__ = [
+    "Affine",
     "Alphabet",
     "Chain",
     "CodeLaw",
@@ -52,6 +54,8 @@ __all__ = [
     "UniformSphere",
     "VonMisesFisher",
     "WrappedNormal",
+    "affine_form",
+    "base_of",
     "closed_form",
     "divergence",
     "full_normal",

@@ -11,8 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.distributions import Normal
 
-from morphospace.distributions import Chain, Distribution
-from morphospace.evaluation.pairs import base_of
+from morphospace.distributions import Chain, Distribution, base_of
 from morphospace.evaluation.records import Figure, mean_over_images
 from morphospace.seeds import seeded
 from morphospace.types import Progress, silent

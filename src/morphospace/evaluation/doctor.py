@@ -28,10 +28,9 @@ import torch
 from torch import Tensor
 from torch.distributions import Bernoulli, Laplace, Normal
 
-from morphospace.distributions import Distribution, divergence, normal
+from morphospace.distributions import Distribution, base_of, divergence, normal
 from morphospace.evaluation.aggregate import active_units, information, rate_per_level
 from morphospace.evaluation.likelihood import as_seen
-from morphospace.evaluation.pairs import base_of
 from morphospace.families import Gaussian, Masked, PixelGaussian
 from morphospace.families.likelihoods import LEAST_LOG_SIGMA
 from morphospace.model import VAE, Labels

@@ -7,10 +7,10 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import Bernoulli, Laplace, Normal
 
-from morphospace.distributions import ContinuousBernoulli, Distribution, Masked
+from morphospace.distributions import ContinuousBernoulli, Distribution, Masked, base_of
 from morphospace.model import VAE
 
-__all__ = ["Pairs", "base_of"]
+__all__ = ["Pairs"]
 
 MOST_VALUES = 2**18
 """Values of an array (images × points × pixels) that any other likelihood is asked for at once: as many as a
@@ -92,11 +92,3 @@ def _normal(base: Normal, flat: Tensor) -> Tensor:
 
 
 LOG_TWO_PI = 1.8378770664093453
-
-
-def base_of(distribution: Distribution) -> object:
-    """What torch's `Independent` wraps, or the distribution itself; only an unchanged ``log_prob`` is seen through."""
-    base: object = distribution
-    while type(base) is torch.distributions.Independent:
-        base = base.base_dist
-    return base

@@ -28,19 +28,13 @@ class ConvEncoder(Network):
         outputs: P.
         size: widths and depth.
         classes: how many classes it is told of.
-        corrupted: the part of the images that it sees, while it is trained, only as a binary draw: each value is 1 with
-            itself for probability, else 0 (a denoising criterion: Im et al. 2017, arXiv:1511.06406). An encoder so
-            taught errs less on images that it has not seen (Shu et al. 2018, arXiv:1805.08913).
     """
 
     widest = 128
 
-    def __init__(
-        self, spec: ImageSpec, outputs: int, size: Size, classes: int = 0, corrupted: float = 0.0
-    ) -> None:
+    def __init__(self, spec: ImageSpec, outputs: int, size: Size, classes: int = 0) -> None:
         super().__init__()
         require_conv_shape(spec)
-        self.corrupted = corrupted
         self.input_shape, self.output_shape, self.classes = spec.shape, (outputs,), classes
         sides, width = divided((spec.height, spec.width), 4), size.encoder
         layers: list[nn.Module] = [nn.Conv2d(spec.channels, width, 6, stride=4, padding=1), nn.SiLU()]
@@ -56,9 +50,6 @@ class ConvEncoder(Network):
     def forward(
         self, x: Float[Tensor, "N C H W"], y: Float[Tensor, "N Y"] | None = None
     ) -> Float[Tensor, "N P"]:
-        if self.training and self.corrupted > 0:
-            chosen = torch.rand(len(x), 1, 1, 1, device=x.device) < self.corrupted
-            x = torch.where(chosen, torch.bernoulli(x), x)
         # Sides that are no multiple of four get noughts at their far end, so that the strides reach the last pixel.
         x = F.pad(x, (0, -x.shape[3] % 4, 0, -x.shape[2] % 4))
         h = _joined(self.convolutions(x).flatten(1), y)

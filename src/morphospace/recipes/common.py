@@ -17,7 +17,7 @@ from morphospace.families import (
     Point,
 )
 from morphospace.model import VAE, Conditional
-from morphospace.networks import ConvDecoder, ConvEncoder
+from morphospace.networks import ConvDecoder, ConvEncoder, Corrupted, Network, Sight, Sighted
 from morphospace.networks import size as dial
 from morphospace.objective import Objective, Ramp
 from morphospace.priors import Prior, StandardNormal
@@ -53,24 +53,29 @@ def conv_parts(
     encoder_classes: int = 0,
     decoder_classes: int = 0,
     corrupted: float = 0.0,
+    anchors: int = 0,
     **settings: Any,
 ) -> Parts:
     """The conv networks of one ``size`` with an objective; `DiagonalNormal`, `usual_likelihood` and `StandardNormal`
     unless other parts are given, such as a ``stem`` of the decoder; ``settings`` beside the learning rates of the size.
-    The networks are told of so many classes, and ``corrupted`` is the encoder's.
+    The networks are told of so many classes; ``corrupted`` and ``anchors`` are the encoder's, nought for neither.
     """
     positive(latent=latent)
     width = dial(size)
     posterior = DiagonalNormal() if posterior is None else posterior
     likelihood = usual_likelihood(spec) if likelihood is None else likelihood
+    decoder = ConvDecoder(spec, latent, width, likelihood.factor, stem, decoder_classes)
+    sight = Sight(decoder, likelihood, anchors) if anchors else None
+    told = encoder_classes + (sight.features if sight else 0)
+    encoder: Network = ConvEncoder(spec, posterior.outputs(latent), width, told)
+    if sight is not None:
+        encoder = Sighted(encoder, sight)
+    if corrupted > 0:
+        encoder = Corrupted(encoder, corrupted)
     return Parts(
         model=VAE(
-            encoder=Conditional(
-                ConvEncoder(spec, posterior.outputs(latent), width, encoder_classes, corrupted), posterior
-            ),
-            decoder=Conditional(
-                ConvDecoder(spec, latent, width, likelihood.factor, stem, decoder_classes), likelihood
-            ),
+            encoder=Conditional(encoder, posterior),
+            decoder=Conditional(decoder, likelihood),
             prior=StandardNormal(latent) if prior is None else prior,
         ),
         objective=objective,

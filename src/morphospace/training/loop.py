@@ -160,6 +160,10 @@ class _Run:
         )
         # The weights that are measured and kept: a running mean of those that learn, or they themselves.
         self.kept = copy.deepcopy(self.model).requires_grad_(False) if settings.ema > 0 else self.model
+        lasting = self.model.state_dict()  # without what a part only remembers from one step to the next
+        kept, last = (dict(model.named_buffers()) for model in (self.kept, self.model))
+        self.shared = [(kept[name], buffer) for name, buffer in last.items() if name in lasting]
+        self.memory = {name: buffer for name, buffer in last.items() if name not in lasting}
         set_precision(self.model, settings.precision)
         self.optimizers = make_optimizers(self.model.parameters(), settings, self.model.tables())
         # Terms may also bring networks that do not learn, such as a perceptual distance's features.
@@ -252,7 +256,7 @@ class _Run:
         last: list[Tensor] = list(self.model.parameters())
         torch._foreach_mul_(kept, 1 - self.average)
         torch._foreach_add_(kept, list(torch._foreach_mul(last, self.average)))
-        for mean, value in zip(self.kept.buffers(), self.model.buffers(), strict=True):
+        for mean, value in self.shared:
             mean.copy_(value)
 
     @torch.no_grad()
@@ -382,6 +386,7 @@ class _Run:
         tensors |= (
             {f"kept.{k}": v for k, v in self.kept.state_dict().items()} if self.kept is not self.model else {}
         )
+        tensors |= {f"memory.{k}": v for k, v in self.memory.items()}
         tensors |= {f"objective.{k}": v for k, v in self.objective.state_dict().items()}
         tensors |= {f"sums.{k}": v for k, v in self.sums.items()}
         for name, optimizer in self._named_optimizers():
@@ -409,6 +414,8 @@ class _Run:
         self.model.load_state_dict(under("model."))
         if self.kept is not self.model:
             self.kept.load_state_dict(under("kept."))
+        for name, value in under("memory.").items():
+            self.memory[name].copy_(value)
         self.objective.load_state_dict(under("objective."))
         self.sums = {k: v.to(self.device) for k, v in under("sums.").items()}
         for name, optimizer in self._named_optimizers():

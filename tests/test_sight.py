@@ -1,0 +1,182 @@
+"""What an encoder is shown of its decoder: exact where theorems say so, and never of weights that are no more."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from fixtures.small import Linear
+from morphospace import recipes
+from morphospace.distributions import affine_form, image_bernoulli, image_laplace
+from morphospace.families import Bernoulli, ContinuousBernoulli, Gaussian, OptimalGaussian, PixelGaussian
+from morphospace.networks import Sight
+from morphospace.networks.sight import FURTHEST, PERIOD, TEMPERATURES
+from morphospace.types import ImageSpec, UsageError
+
+SHAPE = (1, 4, 5)
+LAPLACE = slice(5 * len(TEMPERATURES), None)
+"""The features after those of the weights: here, here + step, log deviations, correlation, gain."""
+
+
+@pytest.fixture(autouse=True)
+def _noise():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        yield
+
+
+def sight(family, anchors: int = 64, shape=SHAPE) -> Sight:
+    decoder = Linear((2,), shape).double()
+    return Sight(decoder, family.double(), anchors).double().eval()
+
+
+@pytest.mark.parametrize(
+    "family",
+    [Bernoulli(), ContinuousBernoulli(), Gaussian(0.3), OptimalGaussian(), OptimalGaussian(squash=True)],
+    ids=lambda family: type(family).__name__,
+)
+@pytest.mark.parametrize("training", [True, False])
+def test_the_affine_form_is_the_log_density_but_for_what_x_alone_says(family, training):
+    family = family.double().train(training)
+    h, x = torch.randn(7, *SHAPE, dtype=torch.float64), torch.rand(5, *SHAPE, dtype=torch.float64)
+    form = affine_form(family(h))
+    table = x.flatten(1) @ form.slope.T + form.offset
+    law = family.eval()(h)  # in training σ would be that of these images
+    exact = torch.stack([law.log_prob(image) for image in x])
+    apart = exact - table
+    torch.testing.assert_close(apart, apart[:, :1].expand_as(apart))
+    torch.testing.assert_close(form.mean, law.mean.flatten(1))
+    torch.testing.assert_close(form.variance, law.variance.flatten(1))
+
+
+def test_laws_that_are_not_affine_have_no_such_form():
+    h = torch.randn(3, *SHAPE)
+    assert affine_form(image_laplace(h, torch.ones(()))) is None
+    assert affine_form(PixelGaussian()(torch.randn(3, 2, 4, 5))) is None
+    with pytest.raises(UsageError, match=r"PixelGaussian.*anchors=0"):
+        sight(PixelGaussian(), shape=(2, 4, 5))(torch.rand(1, *SHAPE))
+
+
+def test_of_a_linear_gaussian_decoder_the_step_leads_to_the_exact_posterior():
+    """Its posterior is normal, with precision I + WᵀW/σ² (Tipping & Bishop 1999, doi:10.1111/1467-9868.00196)."""
+    sigma = 3.0  # wide enough for every image's mean to lie nearer to an anchor than a step may go
+    shown = sight(Gaussian(sigma), anchors=512)
+    decoder, _ = shown._behind
+    x = torch.randn(20, *SHAPE, dtype=torch.float64)
+    W, b = decoder.linear.weight, decoder.linear.bias
+    covariance = torch.linalg.inv(torch.eye(2, dtype=torch.float64) + W.T @ W / sigma**2)
+    mean = (x.flatten(1) - b) @ W @ covariance / sigma**2
+    found = shown(x)[:, LAPLACE]
+    here, there, log_deviation, correlation = found[:, :2], found[:, 2:4], found[:, 4:6], found[:, 6]
+    # The step is shortened, smoothly, on its way to the longest: whole steps are had back from it.
+    short = there - here
+    step = short / (1 - short.norm(dim=1, keepdim=True) / FURTHEST)
+    torch.testing.assert_close(here + step, mean)
+    deviation = covariance.diagonal().sqrt()
+    torch.testing.assert_close(log_deviation, deviation.log().expand(20, 2))
+    expected = covariance[0, 1] / deviation.prod()
+    torch.testing.assert_close(correlation, expected.expand(20).to(correlation))
+
+
+def test_the_first_weights_are_the_posterior_over_the_anchors():
+    shown = sight(Bernoulli(), anchors=50)
+    decoder, _ = shown._behind
+    x = torch.rand(6, *SHAPE, dtype=torch.float64).round()
+    law = image_bernoulli(decoder(shown.places))
+    weight = torch.stack([law.log_prob(image) for image in x]).softmax(1)
+    torch.testing.assert_close(shown(x)[:, :2], weight @ shown.places)
+
+
+def change_in_place(shown: Sight) -> None:
+    with torch.no_grad():
+        shown._behind[0].linear.weight.mul_(1.5)
+
+
+def load_others(shown: Sight) -> None:
+    shown._behind[0].load_state_dict({k: 2 * v for k, v in shown._behind[0].state_dict().items()})
+
+
+def unseen_by_torch(shown: Sight) -> None:
+    """As the replay of a captured step changes weights; every training step lies between two calls of eval()."""
+    shown.train()
+    shown._behind[0].linear.weight.data.mul_(1.5)
+    shown.eval()
+
+
+@pytest.mark.parametrize("change", [change_in_place, load_others, unseen_by_torch])
+@pytest.mark.parametrize("mode", [torch.inference_mode, torch.enable_grad])
+def test_what_is_shown_is_the_decoder_as_it_is_now(change, mode):
+    shown, x = sight(Bernoulli()), torch.rand(3, *SHAPE, dtype=torch.float64)
+    with mode():
+        before = shown(x)
+        assert torch.equal(shown(x), before)
+        change(shown)
+        after = shown(x)
+    assert not torch.equal(after, before)
+    fresh = Sight(*shown._behind, 64).double().eval()
+    torch.testing.assert_close(after, fresh(x))
+
+
+def test_in_training_all_anchors_are_seen_after_a_period_and_none_before_it_was_looked_at():
+    shown, x = sight(Bernoulli(), anchors=100), torch.rand(3, *SHAPE, dtype=torch.float64)
+    whole = shown(x)
+    shown.train()
+    for step in range(PERIOD):
+        assert int(shown.offset.isfinite().sum()) == min(100, step * shown.at_once)
+        assert shown(x).isfinite().all()
+    torch.testing.assert_close(shown(x), whole)
+
+
+def test_what_training_remembers_is_no_part_of_the_weights():
+    model = recipes.vae(ImageSpec(1, 8, 8), size="tiny", anchors=32).build().model
+    names = set(model.state_dict())
+    assert names == {name for name, _ in model.named_parameters()}
+    assert len({id(p) for p in model.parameters()}) == len(list(model.named_parameters()))
+
+
+def test_a_copy_of_the_model_or_of_its_encoder_is_shown_its_own_decoder():
+    model = recipes.vae(ImageSpec(1, 8, 8), size="tiny", anchors=32).build().model.eval()
+    x = torch.rand(2, 1, 8, 8)
+
+    def shown_to(encoder):
+        return encoder.network.seeing.sight._behind[0]
+
+    whole, alone = copy.deepcopy(model), copy.deepcopy(model.encoder)
+    assert shown_to(model.encoder) is model.decoder.network
+    assert shown_to(whole.encoder) is whole.decoder.network is not model.decoder.network
+    assert shown_to(alone) is not model.decoder.network
+    expected = model.encoder(x).mean
+    for encoder in (whole.encoder, alone):
+        torch.testing.assert_close(encoder(x).mean, expected)
+    alone.double()  # as where it goes to another device
+    assert {p.dtype for p in shown_to(alone).parameters()} == {torch.float64}
+    torch.testing.assert_close(alone(x.double()).mean.float(), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_gradients_reach_the_image_by_way_of_what_is_shown():
+    """For pseudo-inputs: what `vamp` learns are images."""
+    shown = sight(Bernoulli())
+    x = torch.rand(1, *SHAPE, dtype=torch.float64, requires_grad=True)
+    keep = [i for i in range(shown.features) if i not in (5 * len(TEMPERATURES), 5 * len(TEMPERATURES) + 1)]
+    assert torch.autograd.gradcheck(lambda image: shown(image)[:, keep], (x,))
+
+
+@pytest.mark.parametrize(
+    ("given", "words"), [({"anchors": -1}, "anchors is -1"), ({"anchors": "some"}, "anchors")]
+)
+def test_wrong_numbers_of_anchors_are_refused(given, words):
+    with pytest.raises(UsageError, match=words):
+        recipes.get("vae", ImageSpec(1, 8, 8), given)
+
+
+def test_other_dimensions_and_large_images_have_fewer_anchors():
+    spec = ImageSpec(1, 8, 8)
+    for latent, kind in ((2, "Sighted"), (3, "ConvEncoder")):
+        network = recipes.vae(spec, latent=latent, size="tiny").build().model.encoder.network.seeing
+        assert type(network).__name__ == kind
+    with pytest.raises(UsageError, match="2 latent dimensions; there are 3"):
+        Sight(Linear((3,), SHAPE), Bernoulli(), 10)
+    large = recipes.vae(ImageSpec(3, 128, 128), size="tiny").build().model.encoder.network
+    assert len(large.sight.places) == 2**23 // (3 * 128 * 128)

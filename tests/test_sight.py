@@ -12,7 +12,7 @@ from morphospace import recipes
 from morphospace.distributions import affine_form, image_bernoulli, image_laplace
 from morphospace.families import Bernoulli, ContinuousBernoulli, Gaussian, OptimalGaussian, PixelGaussian
 from morphospace.networks import Sight
-from morphospace.networks.sight import FURTHEST, PERIOD, TEMPERATURES
+from morphospace.networks.sight import FURTHEST, NOWHERE, PERIOD, TEMPERATURES
 from morphospace.types import ImageSpec, UsageError
 
 SHAPE = (1, 4, 5)
@@ -124,9 +124,19 @@ def test_in_training_all_anchors_are_seen_after_a_period_and_none_before_it_was_
     whole = shown(x)
     shown.train()
     for step in range(PERIOD):
-        assert int(shown.offset.isfinite().sum()) == min(100, step * shown.at_once)
+        assert int((shown.offset > NOWHERE).sum()) == min(100, step * shown.at_once)
         assert shown(x).isfinite().all()
     torch.testing.assert_close(shown(x), whole)
+
+
+def test_the_decoder_is_asked_in_full_precision_whatever_the_network_computes_in():
+    model = recipes.vae(ImageSpec(1, 8, 8), size="tiny", anchors=32).build().model
+    found = set()
+    for layer in model.decoder.network.modules():
+        layer.register_forward_hook(lambda _m, _i, out: found.add(out.dtype))
+    with torch.autocast("cpu", torch.bfloat16):
+        shown = model.encoder.network.seeing.sight(torch.rand(2, 1, 8, 8))
+    assert found == {shown.dtype} == {torch.float32}
 
 
 def test_what_training_remembers_is_no_part_of_the_weights():

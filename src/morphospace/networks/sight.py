@@ -34,6 +34,8 @@ FURTHEST = 0.3
 """The Gauss-Newton step's length at most: a straight line is no decoder farther away."""
 APART = 0.02
 """From an anchor to the points on either side whose difference is its slope."""
+NOWHERE = -1e30
+"""A log-likelihood of which e to the power of it is nought, at any temperature; checkpoints hold finite numbers."""
 MOST_VALUES = 2**23
 """Pixels of all anchors together: of large images there are fewer."""
 
@@ -95,11 +97,11 @@ class Sight(nn.Module):
         self.features = 5 * len(TEMPERATURES) + 8
         self._all: tuple[object, Seen] | None = None
         self.register_buffer("places", REACH * torch.special.ndtri(_evenly_spread(count)), persistent=False)
-        # What training remembers from step to step. An anchor not looked at yet explains nothing: e^−∞ is nought.
+        # What training remembers from step to step. An anchor not looked at yet explains nothing.
         self.register_buffer("turn", torch.zeros((), dtype=torch.long), persistent=False)
         blank = Seen(
             torch.zeros(count, pixels),
-            torch.full((count,), -torch.inf),
+            torch.full((count,), NOWHERE),
             torch.zeros(count, 2, pixels),
             torch.zeros(count, 2),
             torch.zeros(count, 2, 2),

@@ -64,9 +64,7 @@ def probe(
     for turn in range(rounds + 1):
         for precision in DTYPES:
             set_precision(trial[0], precision)
-            trial[0].load_state_dict(
-                model.state_dict()
-            )  # some parts learn by being called, such as a codebook
+            _copy_into(trial[0], model)  # some parts learn by being called, such as a codebook
             begun = time.perf_counter()
             found[precision] = _loss_and_gradient(*trial, x, labels)
             spent = time.perf_counter() - begun
@@ -80,6 +78,17 @@ def probe(
     # So written that nan counts as disagreement.
     agree = error <= LOSS_TOLERANCE and cosine >= LEAST_COSINE
     return Probe("bfloat16" if agree and gain >= LEAST_GAIN else "float32", gain, error, cosine)
+
+
+@torch.no_grad()
+def _copy_into(trial: nn.Module, model: nn.Module) -> None:
+    """Weights and buffers, also those that are in no state dict."""
+    for mine, given in zip(_tensors(trial), _tensors(model), strict=True):
+        mine.copy_(given)
+
+
+def _tensors(model: nn.Module) -> list[Tensor]:
+    return [*model.parameters(), *model.buffers()]
 
 
 def _loss_and_gradient(

@@ -72,6 +72,8 @@ class Sight(nn.Module):
         UsageError: for a decoder of other dimensions, or less than one anchor.
     """
 
+    features = 5 * len(TEMPERATURES) + 8
+    """How many: of each temperature's weights five, and eight of the best anchor."""
     places: Tensor
     turn: Tensor
     slope: Tensor
@@ -94,7 +96,6 @@ class Sight(nn.Module):
         pixels //= getattr(family, "factor", 1)
         count = max(1, min(anchors, MOST_VALUES // pixels))
         self.at_once = -(-count // PERIOD)
-        self.features = 5 * len(TEMPERATURES) + 8
         self._all: tuple[object, Seen] | None = None
         self.register_buffer("places", REACH * torch.special.ndtri(_evenly_spread(count)), persistent=False)
         # What training remembers from step to step. An anchor not looked at yet explains nothing.

@@ -64,12 +64,11 @@ def conv_parts(
     width = dial(size)
     posterior = DiagonalNormal() if posterior is None else posterior
     likelihood = usual_likelihood(spec) if likelihood is None else likelihood
-    decoder = ConvDecoder(spec, latent, width, likelihood.factor, stem, decoder_classes)
-    sight = Sight(decoder, likelihood, anchors) if anchors else None
-    told = encoder_classes + (sight.features if sight else 0)
+    told = encoder_classes + (Sight.features if anchors else 0)
     encoder: Network = ConvEncoder(spec, posterior.outputs(latent), width, told)
-    if sight is not None:
-        encoder = Sighted(encoder, sight)
+    decoder = ConvDecoder(spec, latent, width, likelihood.factor, stem, decoder_classes)
+    if anchors:
+        encoder = Sighted(encoder, Sight(decoder, likelihood, anchors))
     if corrupted > 0:
         encoder = Corrupted(encoder, corrupted)
     return Parts(

@@ -44,6 +44,7 @@ def state(run: _Run) -> dict[str, torch.Tensor]:
     """Every tensor that one step hands to the next."""
     found = {f"model.{k}": v for k, v in run.model.state_dict().items()}
     found |= {f"kept.{k}": v for k, v in run.kept.state_dict().items()}
+    found |= {f"memory.{k}": v for k, v in run.memory.items()}
     found |= {f"objective.{k}": v for k, v in run.objective.state_dict().items()}
     found |= {f"sums.{k}": v for k, v in run.sums.items()}
     found |= {"failed": run.failed, "number": run.number, "average": run.average, "next": run.batches._next}

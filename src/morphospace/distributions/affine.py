@@ -17,32 +17,34 @@ __all__ = ["Affine", "affine_form", "base_of"]
 
 @dataclass(frozen=True)
 class Affine:
-    """M laws with log p(x) = slope·x + offset + what x alone says: exponential families of x itself.
+    """M laws with log p(x) = precision·(slope·x + offset) + what x alone says: exponential families of x itself.
 
     Attributes:
-        slope: the natural parameters, (M, P).
-        offset: (M,) nats.
+        slope: the natural parameters but for the precision, (M, P).
+        offset: (M,).
         mean: of x, (M, P).
-        variance: of x, (M, P): by how much the mean rises with the slope.
+        rise: by how much the mean rises with the slope, (M, P).
+        precision: 1/σ² of normals, which is the same for all; 1 of others.
     """
 
     slope: Float[Tensor, "M P"]
     offset: Float[Tensor, " M"]
     mean: Float[Tensor, "M P"]
-    variance: Float[Tensor, "M P"]
+    rise: Float[Tensor, "M P"]
+    precision: Float[Tensor, ""]
 
 
 def affine_form(px: Distribution) -> Affine | None:
     """Laws of images (M, C, H, W) in that form: (continuous) Bernoulli, normals of one σ; None of any other."""
     base = base_of(px)
     if isinstance(base, Bernoulli | ContinuousBernoulli):
-        nought = px.log_prob(torch.zeros_like(base.logits))
-        return Affine(base.logits.flatten(1), nought, base.mean.flatten(1), base.variance.flatten(1))
+        offset = px.log_prob(torch.zeros_like(base.logits))
+        mean, rise = base.mean.flatten(1), base.variance.flatten(1)
+        return Affine(base.logits.flatten(1), offset, mean, rise, torch.ones_like(offset[0]))
     # A σ that was expanded is the same for all points: told by its strides, since values are not read back here.
     if isinstance(base, OptimalNormal) or (isinstance(base, Normal) and not any(base.scale.stride())):
-        mean, variance = base.mean.flatten(1), base.variance.flatten(1)
-        slope = mean / variance
-        return Affine(slope, -0.5 * (slope * mean).sum(1), mean, variance)
+        mean, variance = base.mean.flatten(1), base.variance.flatten(1)[0, 0]
+        return Affine(mean, -0.5 * mean.square().sum(1), mean, torch.ones_like(mean), 1 / variance)
     return None
 
 

@@ -28,11 +28,12 @@ class ConvEncoder(Network):
         outputs: P.
         size: widths and depth.
         classes: how many classes it is told of.
+        told: how many more numbers, which enter in full precision: some are places.
     """
 
     widest = 128
 
-    def __init__(self, spec: ImageSpec, outputs: int, size: Size, classes: int = 0) -> None:
+    def __init__(self, spec: ImageSpec, outputs: int, size: Size, classes: int = 0, told: int = 0) -> None:
         super().__init__()
         require_conv_shape(spec)
         self.input_shape, self.output_shape, self.classes = spec.shape, (outputs,), classes
@@ -44,16 +45,22 @@ class ConvEncoder(Network):
             sides, width = divided(sides, 2), wider
         self.convolutions = nn.Sequential(*layers)
         self.hidden = nn.Linear(width * math.prod(sides) + classes, size.hidden)
+        self.told = Precise(told, size.hidden, bias=False) if told else None
         self.blocks = nn.Sequential(*(Residual(size.hidden) for _ in range(size.blocks)))
         self.heads = Precise(size.hidden, outputs)
 
     def forward(
-        self, x: Float[Tensor, "N C H W"], y: Float[Tensor, "N Y"] | None = None
+        self,
+        x: Float[Tensor, "N C H W"],
+        y: Float[Tensor, "N Y"] | None = None,
+        told: Float[Tensor, "N T"] | None = None,
     ) -> Float[Tensor, "N P"]:
         # Sides that are no multiple of four get noughts at their far end, so that the strides reach the last pixel.
         x = F.pad(x, (0, -x.shape[3] % 4, 0, -x.shape[2] % 4))
-        h = _joined(self.convolutions(x).flatten(1), y)
-        out: Tensor = self.heads(self.blocks(F.silu(self.hidden(h))))
+        h = self.hidden(_joined(self.convolutions(x).flatten(1), y))
+        if self.told is not None:
+            h = h + self.told(told)
+        out: Tensor = self.heads(self.blocks(F.silu(h)))
         return out
 
 

@@ -32,6 +32,8 @@ def layer_table(network: Network) -> list[tuple[str, tuple[int, ...], str]]:
 
     # Activations are modules in some networks and functions in others, so only layers with weights are told.
     leaves = [m for m in network.modules() if not list(m.children()) and list(m.parameters())]
+    training = network.training
+    network.eval()  # some parts remember what they are shown in training
     hooks = [leaf.register_forward_hook(note) for leaf in leaves]
     try:
         parameter = next(network.parameters())
@@ -40,6 +42,7 @@ def layer_table(network: Network) -> list[tuple[str, tuple[int, ...], str]]:
     finally:
         for hook in hooks:
             hook.remove()
+        network.train(training)
     return rows
 
 

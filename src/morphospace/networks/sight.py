@@ -36,25 +36,29 @@ APART = 0.02
 """From an anchor to the points on either side whose difference is its slope."""
 NOWHERE = -1e30
 """A log-likelihood of which e to the power of it is nought, at any temperature; checkpoints hold finite numbers."""
-MOST_VALUES = 2**23
+MOST_VALUES = 2**21
 """Pixels of all anchors together: of large images there are fewer."""
 
 
 class Seen(NamedTuple):
     """What the decoder says at M points of the plane, for images of P values; see `distributions.Affine`.
 
+    All but the last is free of the pixels' precision, so that what was seen at different times can be compared.
+
     Attributes:
         slope, offset: (M, P) and (M,), of log p(x given z) as a function of x.
         change: (M, 2, P), by how much the slope changes along each axis of the plane.
-        level: (M, 2), what of the gradient of log p(x, z) by z has no x in it.
-        spread: (M, 2, 2), the Laplace approximation's covariance: (I + Fisher information)⁻¹.
+        level: (M, 2), what of the gradient of log p(x given z) by z has no x in it.
+        information: (M, 3), Fisher's: of the first axis, of both together, of the second.
+        precision: the factor of all of it.
     """
 
     slope: Tensor
     offset: Tensor
     change: Tensor
     level: Tensor
-    spread: Tensor
+    information: Tensor
+    precision: Tensor
 
 
 class Sight(nn.Module):
@@ -80,7 +84,8 @@ class Sight(nn.Module):
     offset: Tensor
     change: Tensor
     level: Tensor
-    spread: Tensor
+    information: Tensor
+    precision: Tensor
 
     def __init__(self, decoder: Network, family: nn.Module, anchors: int) -> None:
         super().__init__()
@@ -96,7 +101,7 @@ class Sight(nn.Module):
         pixels //= getattr(family, "factor", 1)
         count = max(1, min(anchors, MOST_VALUES // pixels))
         self.at_once = -(-count // PERIOD)
-        self._all: tuple[object, Seen] | None = None
+        self._all: tuple[list[tuple[Tensor, int]], Seen] | None = None
         self.register_buffer("places", REACH * torch.special.ndtri(_evenly_spread(count)), persistent=False)
         # What training remembers from step to step. An anchor not looked at yet explains nothing.
         self.register_buffer("turn", torch.zeros((), dtype=torch.long), persistent=False)
@@ -105,40 +110,18 @@ class Sight(nn.Module):
             torch.full((count,), NOWHERE),
             torch.zeros(count, 2, pixels),
             torch.zeros(count, 2),
-            torch.zeros(count, 2, 2),
+            torch.zeros(count, 3),
+            torch.ones(()),
         )
         for name, value in blank._asdict().items():
             self.register_buffer(name, value, persistent=False)
 
     def forward(self, x: Float[Tensor, "N C H W"]) -> Float[Tensor, "N F"]:
         with _full_precision(x):
-            x = x.flatten(1).to(self.places.dtype)
             seen = self._remembered() if self.training else self._now()
-            log_p = x @ seen.slope.T + seen.offset
-            return torch.cat([*self._weighed(log_p), *self._laplace(x, log_p, seen)], 1)
-
-    def _weighed(self, log_p: Float[Tensor, "N M"]) -> list[Tensor]:
-        """Of the anchors, weighted by how well they explain an image: their mean, deviation and entropy."""
-        found = []
-        for temperature in TEMPERATURES:
-            weight = (log_p / temperature).softmax(1)
-            mean = weight @ self.places
-            variance = weight @ self.places.square() - mean.square()
-            entropy = -(weight * weight.clamp_min(1e-9).log()).sum(1, keepdim=True)
-            found += [mean, variance.clamp_min(1e-12).sqrt(), entropy / 3]
-        return found
-
-    def _laplace(self, x: Tensor, log_p: Tensor, seen: Seen) -> list[Tensor]:
-        """From the most probable anchor: one Gauss-Newton step, the deviations there, and what is gained."""
-        best = (log_p - 0.5 * self.places.square().sum(1)).argmax(1)
-        here, spread = self.places[best], seen.spread[best]
-        gradient = (seen.change[best] @ x.unsqueeze(2)).squeeze(2) + seen.level[best]
-        step = (spread @ gradient.unsqueeze(2)).squeeze(2)
-        gain = (gradient * step).sum(1, keepdim=True).clamp_min(1e-12).sqrt()
-        step = step / (1 + step.norm(dim=1, keepdim=True) / FURTHEST)
-        deviation = spread.diagonal(dim1=1, dim2=2).clamp_min(1e-12).sqrt()
-        correlation = spread[:, 0, 1:] / deviation.prod(1, keepdim=True)
-        return [here, here + step, deviation.log(), correlation, gain / 3]
+            x, places = (values.to(seen.slope.dtype) for values in (x.flatten(1), self.places))
+            log_p = seen.precision * (x @ seen.slope.T + seen.offset)
+            return torch.cat([*_weighed(log_p, places), *_laplace(x, log_p, places, seen)], 1)
 
     @torch.no_grad()
     def look(self, z: Float[Tensor, "M 2"]) -> Seen:
@@ -158,37 +141,48 @@ class Sight(nn.Module):
                 f"{type(family).__name__} is not; use anchors=0"
             )
         slopes = law.slope.reshape(5, len(z), -1)
-        mean, variance = law.mean[: len(z)], law.variance[: len(z)]
+        mean, rise = law.mean[: len(z)], law.rise[: len(z)]
         change = ((slopes[1:3] - slopes[3:]) / (2 * APART)).transpose(0, 1)
-        level = -(change @ mean.unsqueeze(2)).squeeze(2) - z
-        information = (change * variance.unsqueeze(1)) @ change.transpose(1, 2)
-        # Of two by two numbers the inverse is written down; libraries' own would make a GPU wait.
-        a, b, d = information[:, 0, 0] + 1, information[:, 0, 1], information[:, 1, 1] + 1
-        spread = torch.stack([d, -b, -b, a], 1).reshape(-1, 2, 2) / (a * d - b * b)[:, None, None]
-        return Seen(slopes[0], law.offset[: len(z)], change, level, spread)
+        level = -(change @ mean.unsqueeze(2)).squeeze(2)
+        one, other = change.unbind(1)
+        information = torch.stack(
+            [(a * b * rise).sum(1) for a, b in ((one, one), (one, other), (other, other))], 1
+        )
+        return Seen(slopes[0], law.offset[: len(z)], change, level, information, law.precision)
 
     def _remembered(self) -> Seen:
         """In training: some anchors as they are now, the others as they were a few steps ago."""
-        kept = Seen(self.slope, self.offset, self.change, self.level, self.spread)
+        kept = Seen(self.slope, self.offset, self.change, self.level, self.information, self.precision)
         some = torch.arange(self.at_once, device=self.places.device) + self.turn * self.at_once
         some = some % len(self.places)
         with torch.no_grad():
-            for memory, new in zip(kept, self.look(self.places[some]), strict=True):
-                memory.index_copy_(0, some, new)
+            new = self.look(self.places[some])
+            for memory, value in zip(kept[:-1], new[:-1], strict=True):
+                memory.index_copy_(0, some, value)
+            self.precision.copy_(new.precision)
             self.turn += 1
         return kept
 
     def _now(self) -> Seen:
-        """All anchors with the decoder's weights as they are: looked at again only if these have changed."""
-        decoder, _ = self._behind
-        weights = list(decoder.parameters())
-        if any(p.is_inference() for p in weights):  # such tell nobody that they have changed
-            return self.look(self.places)
-        state = [(p.data_ptr(), p._version) for p in weights]
-        if self._all is None or self._all[0] != state:
+        """All anchors with the decoder as it is: looked at again only if it has changed, as far as torch knows.
+
+        Torch does not know of a change that goes past it, by ``.data`` or NumPy; ``eval()`` forgets what was seen.
+        """
+        tensors = [t for part in self._behind for t in _tensors(part)]
+        if any(t.is_inference() for t in tensors):  # such do not tell
+            return self._look_at_all()
+        state = [(t, t._version) for t in tensors]
+        seen = self._all
+        if seen is None or not _same(seen[0], state):
             with torch.inference_mode(mode=False):
-                self._all = state, self.look(self.places)
-        return self._all[1]
+                seen = self._all = state, self._look_at_all()
+        return seen[1]
+
+    def _look_at_all(self) -> Seen:
+        parts = [self.look(some) for some in torch.split(self.places, self.at_once)]
+        *columns, precision = zip(*parts, strict=True)
+        slope, offset, change, level, information = (torch.cat(column) for column in columns)
+        return Seen(slope, offset, change, level, information, precision[0])
 
     def train(self, mode: bool = True) -> Sight:
         # A step that a GPU repeats changes weights without their knowing.
@@ -203,11 +197,43 @@ class Sight(nn.Module):
         return self
 
 
+def _weighed(log_p: Float[Tensor, "N M"], places: Float[Tensor, "M 2"]) -> list[Tensor]:
+    """Of the anchors, weighted by how well they explain an image: their mean, deviation and entropy."""
+    found = []
+    for temperature in TEMPERATURES:
+        weight = (log_p / temperature).softmax(1)
+        mean = weight @ places
+        variance = weight @ places.square() - mean.square()
+        entropy = -(weight * weight.clamp_min(1e-9).log()).sum(1, keepdim=True)
+        found += [mean, variance.clamp_min(1e-12).sqrt(), entropy / 3]
+    return found
+
+
+def _laplace(x: Tensor, log_p: Tensor, places: Tensor, seen: Seen) -> list[Tensor]:
+    """From the most probable anchor: one Gauss-Newton step, the deviations there, and what is gained."""
+    best = (log_p - 0.5 * places.square().sum(1)).argmax(1)
+    here = places[best]
+    gradient = seen.precision * ((seen.change[best] @ x.unsqueeze(2)).squeeze(2) + seen.level[best]) - here
+    # (I + information)⁻¹, written down: libraries' inverses would make a GPU wait. Of the determinant's terms none is
+    # below nought, though the last may seem so where the decoder knows one direction only.
+    first, both, second = (seen.precision * seen.information[best]).unbind(1)
+    determinant = 1 + first + second + (first * second - both.square()).clamp_min(0)
+    spread = (
+        torch.stack([1 + second, -both, -both, 1 + first], 1).reshape(-1, 2, 2) / determinant[:, None, None]
+    )
+    step = (spread @ gradient.unsqueeze(2)).squeeze(2)
+    gain = (gradient * step).sum(1, keepdim=True).clamp_min(1e-12).sqrt()
+    step = step / (1 + step.norm(dim=1, keepdim=True) / FURTHEST)
+    deviation = spread.diagonal(dim1=1, dim2=2).sqrt()
+    correlation = spread[:, 0, 1:] / deviation.prod(1, keepdim=True)
+    return [here, here + step, deviation.log(), correlation, gain / 3]
+
+
 class Sighted(Network):
-    """A network of images that is told their `Sight` beside their classes.
+    """A network of images that is told their `Sight`.
 
     Args:
-        network: told of so many more "classes" than there are as the sight has features.
+        network: that is told of so many numbers as the sight has features.
         sight: of the decoder that it is an encoder for.
     """
 
@@ -215,11 +241,22 @@ class Sighted(Network):
         super().__init__()
         self.body, self.sight = network, sight
         self.input_shape, self.output_shape = network.input_shape, network.output_shape
-        self.classes = network.classes - sight.features
+        self.classes = network.classes
 
-    def forward(self, x: Float[Tensor, "N C H W"], *y: Tensor) -> Float[Tensor, "N P"]:
-        out: Tensor = self.body(x, torch.cat([self.sight(x), *y], 1))
+    def forward(self, x: Float[Tensor, "N C H W"], y: Tensor | None = None) -> Float[Tensor, "N P"]:
+        out: Tensor = self.body(x, y, self.sight(x))
         return out
+
+
+def _tensors(part: nn.Module) -> list[Tensor]:
+    return [*part.parameters(), *part.buffers()]
+
+
+def _same(one: list[tuple[Tensor, int]], other: list[tuple[Tensor, int]]) -> bool:
+    """Whether they are the same tensors, unchanged."""
+    return len(one) == len(other) and all(
+        a is b and i == j for (a, i), (b, j) in zip(one, other, strict=True)
+    )
 
 
 def _evenly_spread(count: int) -> Float[Tensor, "count 2"]:

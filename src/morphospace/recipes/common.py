@@ -64,8 +64,8 @@ def conv_parts(
     width = dial(size)
     posterior = DiagonalNormal() if posterior is None else posterior
     likelihood = usual_likelihood(spec) if likelihood is None else likelihood
-    told = encoder_classes + (Sight.features if anchors else 0)
-    encoder: Network = ConvEncoder(spec, posterior.outputs(latent), width, told)
+    told = Sight.features if anchors else 0
+    encoder: Network = ConvEncoder(spec, posterior.outputs(latent), width, encoder_classes, told)
     decoder = ConvDecoder(spec, latent, width, likelihood.factor, stem, decoder_classes)
     if anchors:
         encoder = Sighted(encoder, Sight(decoder, likelihood, anchors))

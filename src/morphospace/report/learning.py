@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from morphospace.ladder import Descent
-from morphospace.networks import ConvDecoder, count_parameters, layer_table
+from morphospace.networks import ConvDecoder, Sight, count_parameters, layer_table
 from morphospace.plots import Curve, architecture, learning_curves
 from morphospace.report.facts import Facts
 from morphospace.report.numbers import bound_words
@@ -28,6 +28,13 @@ def the_model(facts: Facts) -> Section:
         f"kind. Encoder: {counted(len(tables[0]), 'layer')}, {sizes[0]:,} parameters; decoder: "
         f"{counted(len(tables[1]), 'layer')}, {sizes[1]:,} parameters."
     )
+    sights = [part for part in encoder.modules() if isinstance(part, Sight)]
+    if sights:
+        caption += (
+            f" Beside the image the encoder is shown {sights[0].features} numbers, how well the decoder explains it at "
+            f"{len(sights[0].places)} points of the plane and the posterior's Laplace approximation from the best of "
+            "them: the dense layer that reads these stands beside the first one."
+        )
     if isinstance(decoder, ConvDecoder):
         caption += (
             " After a convolution of the decoder channels become height and width (sub-pixel convolution); shapes are "

@@ -214,7 +214,6 @@ def test_gradients_reach_the_image_by_way_of_what_is_shown():
     [
         ({"anchors": -1}, "anchors is -1"),
         ({"anchors": "some"}, "anchors"),
-        ({"anchors": 2.5}, "anchors is 2.5"),
     ],
 )
 def test_wrong_numbers_of_anchors_are_refused(given, words):

@@ -35,8 +35,8 @@ def vae(
     `sigma-vae`: so they are in every recipe that says nothing of pixels. Begin here: every other method is measured
     against it.
 
-    Cost: one pass of a small convolutional network, and of its decoder at a sixteenth of the anchors. Known problem: with
-    many latent dimensions some carry nothing.
+    Cost: one pass of a small convolutional network, and of its decoder at a sixteenth of the anchors. Known problem:
+    with many latent dimensions some carry nothing.
 
     Args:
         spec: the images' shape.

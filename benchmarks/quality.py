@@ -6,12 +6,13 @@
     python -m benchmarks.quality --exact minutes=30
     python -m benchmarks.quality --table
 
-``NAME=VALUE`` changes a training setting (`morphospace.Settings`) or an argument of the recipe ``vae``. Settings are
-chosen by ``--held-out``: trained on the first 50,000 training images and measured on the other 10,000, so that the test
-images have no part in the choice. ``--exact`` also finds the exact log p(x) by quadrature: what −ELBO lies above it is
-what the encoder costs; and what is left of that where posteriors are refined, by the gain on some of the images. Each
-run adds a line to ``benchmarks/results/quality.jsonl``; ``--table`` prints the lines, seeds of one setting together.
-Seconds are those of a machine that may have been busy: only the ELBO compares between lines.
+``NAME=VALUE`` changes a training setting (`morphospace.Settings`) or an argument of the recipe, which is ``vae`` unless
+``recipe=NAME`` says another. Settings are chosen by ``--held-out``: trained on the first 50,000 training images and
+measured on the other 10,000, so that the test images have no part in the choice. ``--exact`` also finds the exact log
+p(x) by quadrature: what −ELBO lies above it is what the encoder costs; and what is left of that where posteriors are
+refined, by the gain on some of the images. Each run adds a line to ``benchmarks/results/quality.jsonl``; ``--table``
+prints the lines, seeds of one setting together. Seconds are those of a machine that may have been busy: only the ELBO
+compares between lines.
 """
 
 from __future__ import annotations
@@ -66,9 +67,11 @@ def measure(changes: dict[str, str], *, held_out: bool = False, exact: bool = Fa
     images = ms.load("fashion-mnist")
     if held_out:
         images = without_test(images, HELD_OUT)
-    known = inspect.signature(ms.recipes.vae).parameters
-    recipe = ms.recipes.get("vae", images.spec, {k: v for k, v in changes.items() if k in known})
-    space = ms.fit(recipe, images, **{k: number(v) for k, v in changes.items() if k not in known})
+    name = changes.get("recipe", "vae")
+    known = inspect.signature(getattr(ms.recipes, name.replace("-", "_"))).parameters
+    recipe = ms.recipes.get(name, images.spec, {k: v for k, v in changes.items() if k in known})
+    settings = {k: number(v) for k, v in changes.items() if k not in {*known, "recipe"}}
+    space = ms.fit(recipe, images, **settings)
     results = dict(space.results)
     if exact:
         x = to_unit(torch.from_numpy(np.array(images.test.pixels)))

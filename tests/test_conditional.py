@@ -172,7 +172,7 @@ def test_a_model_that_is_told_refuses_to_do_without():
     model, (x, _) = exact_model(), some()
     with pytest.raises(UsageError, match="3 classes, and no labels"):
         model.trace(x)
-    vae = recipes.vae(SPEC, size="tiny").build().model.eval()
+    vae = recipes.vae(SPEC, size="tiny").build().model
     images = unit(pictures(4))
     torch.manual_seed(1)
     plain = vae.trace(images)

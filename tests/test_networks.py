@@ -9,7 +9,6 @@ from morphospace.networks import (
     SIZES,
     ConvDecoder,
     ConvEncoder,
-    Corrupted,
     GridEncoder,
     ReferenceDecoder,
     ReferenceEncoder,
@@ -159,9 +158,9 @@ def test_the_layer_table_leaves_the_network_as_it_was(dtype):
 
 
 def test_a_corrupted_encoder_sees_binary_draws_in_training_and_the_image_itself_otherwise():
-    encoder = Corrupted(ConvEncoder(ImageSpec(1, 28, 28), 4, size("tiny")), 1.0)
+    encoder = ConvEncoder(ImageSpec(1, 28, 28), 4, size("tiny"), corrupted=1.0)
     seen = []
-    encoder.seeing.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    encoder.convolutions.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     x = torch.rand(64, 1, 28, 28)
     for step in range(400):
         torch.manual_seed(step)
@@ -176,9 +175,9 @@ def test_a_corrupted_encoder_sees_binary_draws_in_training_and_the_image_itself_
 
 
 def test_a_part_of_the_images_is_corrupted():
-    encoder = Corrupted(ConvEncoder(ImageSpec(1, 28, 28), 4, size("tiny")), 0.25)
+    encoder = ConvEncoder(ImageSpec(1, 28, 28), 4, size("tiny"), corrupted=0.25)
     seen = []
-    encoder.seeing.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    encoder.convolutions.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     x = torch.rand(4000, 1, 28, 28)
     torch.manual_seed(0)
     encoder(x)

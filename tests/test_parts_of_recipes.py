@@ -222,10 +222,10 @@ def test_the_vae_of_colour_images_is_the_sigma_vae():
     colour = images_of(3, binary=False)
     one, other = (
         fit(recipes.get(name, colour.spec, {"size": "tiny", **given}), colour, steps=5)
-        for name, given in (("vae", {"anchors": 0}), ("sigma-vae", {}))
+        for name, given in (("vae", {}), ("sigma-vae", {}))
     )
     assert one.results["test"] == other.results["test"]
-    assert recipes.vae(SPEC).build().model.encoder.network.part == 0.5
+    assert recipes.vae(SPEC).build().model.encoder.network.corrupted == 0.5
 
 
 def test_colour_images_of_black_and_white_are_refused_by_the_usual_pixels_with_the_way_out():

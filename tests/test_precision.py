@@ -86,7 +86,7 @@ def test_the_probe_leaves_everything_as_it_was(parts, x):
     assert all(c.dtype == torch.float32 for c in networks(parts.model))
 
 
-@pytest.mark.parametrize("name", ["vq", "vae"])
+@pytest.mark.parametrize("name", ["vq", "sighted"])
 def test_what_learns_by_being_called_is_the_same_at_every_step(name, images, monkeypatch):
     """A codebook moves with each batch, and anchors are looked at in turn; two steps in one and the same precision must
     agree to the last digit."""
@@ -98,8 +98,7 @@ def test_what_learns_by_being_called_is_the_same_at_every_step(name, images, mon
     assert found.cosine == pytest.approx(1)
 
 
-def test_networks_compute_in_bfloat16_and_what_touches_latents_in_float32(images, x):
-    parts = recipes.vae(images.spec, size="tiny", anchors=0).build(0)
+def test_networks_compute_in_bfloat16_and_what_touches_latents_in_float32(parts, x):
     set_precision(parts.model, "bfloat16")
     seen = {"Precise": set(), "Linear": set(), "Conv2d": set()}
     for layer in parts.model.modules():
@@ -109,7 +108,7 @@ def test_networks_compute_in_bfloat16_and_what_touches_latents_in_float32(images
     assert seen == {"Precise": {torch.float32}, "Linear": {torch.bfloat16}, "Conv2d": {torch.bfloat16}}
     assert {trace.z.dtype, trace.distortion.dtype, trace.rate.dtype} == {torch.float32}
     encoder, decoder = parts.model.encoder.network, parts.model.decoder.network
-    assert type(encoder.seeing.heads).__name__ == type(decoder.stem[0]).__name__ == "Precise"
+    assert type(encoder.heads).__name__ == type(decoder.stem[0]).__name__ == "Precise"
     (trace.distortion + trace.rate).mean().backward()
     assert {p.grad.dtype for p in parts.model.parameters()} == {torch.float32}
 

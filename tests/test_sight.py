@@ -164,28 +164,28 @@ def test_in_training_all_anchors_are_seen_after_a_period_and_none_before_it_was_
 
 
 def test_the_decoder_is_asked_in_full_precision_whatever_the_network_computes_in():
-    model = recipes.vae(ImageSpec(1, 8, 8), size="tiny", anchors=32).build().model
+    model = recipes.sighted(ImageSpec(1, 8, 8), size="tiny", anchors=32).build().model
     found = set()
     for layer in model.decoder.network.modules():
         layer.register_forward_hook(lambda _m, _i, out: found.add(out.dtype))
     with torch.autocast("cpu", torch.bfloat16):
-        shown = model.encoder.network.seeing.sight(torch.rand(2, 1, 8, 8))
+        shown = model.encoder.network.sight(torch.rand(2, 1, 8, 8))
     assert found == {shown.dtype} == {torch.float32}
 
 
 def test_what_training_remembers_is_no_part_of_the_weights():
-    model = recipes.vae(ImageSpec(1, 8, 8), size="tiny", anchors=32).build().model
+    model = recipes.sighted(ImageSpec(1, 8, 8), size="tiny", anchors=32).build().model
     names = set(model.state_dict())
     assert names == {name for name, _ in model.named_parameters()}
     assert len({id(p) for p in model.parameters()}) == len(list(model.named_parameters()))
 
 
 def test_a_copy_of_the_model_or_of_its_encoder_is_shown_its_own_decoder():
-    model = recipes.vae(ImageSpec(1, 8, 8), size="tiny", anchors=32).build().model.eval()
+    model = recipes.sighted(ImageSpec(1, 8, 8), size="tiny", anchors=32).build().model.eval()
     x = torch.rand(2, 1, 8, 8)
 
     def shown_to(encoder):
-        return encoder.network.seeing.sight._behind[0]
+        return encoder.network.sight._behind[0]
 
     whole, alone = copy.deepcopy(model), copy.deepcopy(model.encoder)
     assert shown_to(model.encoder) is model.decoder.network
@@ -218,15 +218,20 @@ def test_gradients_reach_the_image_by_way_of_what_is_shown():
 )
 def test_wrong_numbers_of_anchors_are_refused(given, words):
     with pytest.raises(UsageError, match=words):
-        recipes.get("vae", ImageSpec(1, 8, 8), given)
+        recipes.get("sighted", ImageSpec(1, 8, 8), given)
 
 
-def test_other_dimensions_and_large_images_have_fewer_anchors():
-    spec = ImageSpec(1, 8, 8)
-    for latent, kind in ((2, "Sighted"), (3, "ConvEncoder")):
-        network = recipes.vae(spec, latent=latent, size="tiny").build().model.encoder.network.seeing
-        assert type(network).__name__ == kind
+def test_other_dimensions_are_refused_and_large_images_have_fewer_anchors():
     with pytest.raises(UsageError, match="2 latent dimensions; there are 3"):
-        Sight(Linear((3,), SHAPE), Bernoulli(), 10)
-    large = recipes.vae(ImageSpec(3, 128, 128), size="tiny").build().model.encoder.network
+        recipes.sighted(ImageSpec(1, 8, 8), latent=3)
+    large = recipes.sighted(ImageSpec(3, 128, 128), size="tiny").build().model.encoder.network
     assert len(large.sight.places) == 2**21 // (3 * 128 * 128)
+
+
+def test_what_is_shown_reaches_the_posterior():
+    model = recipes.sighted(ImageSpec(1, 8, 8), size="tiny", anchors=32).build().model.eval()
+    x = torch.rand(2, 1, 8, 8)
+    before = model.encode(x).mean
+    with torch.no_grad():
+        model.decoder.network.tiles.bias.add_(torch.linspace(-1, 1, 16))
+    assert not torch.equal(model.encode(x).mean, before)

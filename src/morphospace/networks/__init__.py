@@ -3,16 +3,16 @@
 ReferenceEncoder, ReferenceDecoder   the original study's networks, for 28×28×1 images: `study`
 ConvEncoder, ConvDecoder             for any image from 8 to 128 pixels a side, sized by one dial: `conv`, `sizes`
 GridEncoder, GridDecoder             likewise, by way of a coarse grid of vectors instead of one: `grid`
-Sight, Sighted                       what an encoder is shown of its decoder: `sight`
+Sight                                what an encoder is shown of its decoder: `sight`
 
 What they share is in `base`; `layers` tells what one is made of.
 """
 
-from morphospace.networks.base import Corrupted, Network, OfClass, Precise, ZeroImputed, zero_imputed
+from morphospace.networks.base import Network, OfClass, Precise, ZeroImputed, zero_imputed
 from morphospace.networks.conv import ConvDecoder, ConvEncoder, Residual, dense_stem
 from morphospace.networks.grid import GridDecoder, GridEncoder
 from morphospace.networks.layers import count_parameters, layer_table
-from morphospace.networks.sight import Sight, Sighted
+from morphospace.networks.sight import Sight
 from morphospace.networks.sizes import SIZES, Size, grid_sides, size
 from morphospace.networks.study import (
     ReferenceDecoder,
@@ -25,7 +25,6 @@ __all__ = [
     "SIZES",
     "ConvDecoder",
     "ConvEncoder",
-    "Corrupted",
     "GridDecoder",
     "GridEncoder",
     "Network",
@@ -36,7 +35,6 @@ __all__ = [
     "Residual",
     "SameConvTranspose2d",
     "Sight",
-    "Sighted",
     "Size",
     "ZeroImputed",
     "count_parameters",

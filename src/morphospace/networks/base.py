@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-__all__ = ["Corrupted", "Network", "OfClass", "Precise", "ZeroImputed", "zero_imputed"]
+__all__ = ["Network", "OfClass", "Precise", "ZeroImputed", "zero_imputed"]
 
 
 class Network(nn.Module):
@@ -48,34 +48,6 @@ class ZeroImputed(Network):
 
     def forward(self, x: Float[Tensor, "N C H W"], *y: Tensor) -> Float[Tensor, "N P"]:
         out: Tensor = self.filled(zero_imputed(x), *y)
-        return out
-
-
-class Corrupted(Network):
-    """A network of images that sees some of them, while it is trained, only as binary draws of themselves.
-
-    A denoising criterion (Im et al. 2017, arXiv:1511.06406): an encoder so taught errs less on images that it has not
-    seen (Shu et al. 2018, arXiv:1805.08913).
-
-    Args:
-        network: of grey images.
-        part: of the images, picked anew in every step: each value is 1 with itself for probability, else 0.
-    """
-
-    def __init__(self, network: Network, part: float) -> None:
-        super().__init__()
-        self.seeing, self.part = network, part
-        self.input_shape, self.output_shape, self.classes = (
-            network.input_shape,
-            network.output_shape,
-            network.classes,
-        )
-
-    def forward(self, x: Float[Tensor, "N C H W"], *y: Tensor) -> Float[Tensor, "N P"]:
-        if self.training:
-            chosen = torch.rand(len(x), 1, 1, 1, device=x.device) < self.part
-            x = torch.where(chosen, torch.bernoulli(x), x)
-        out: Tensor = self.seeing(x, *y)
         return out
 
 

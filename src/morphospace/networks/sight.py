@@ -22,7 +22,7 @@ from morphospace.distributions import affine_form
 from morphospace.networks.base import Network
 from morphospace.types import UsageError
 
-__all__ = ["Sight", "Sighted"]
+__all__ = ["Sight"]
 
 REACH = 1.1
 """The anchors' standard deviation; the prior's is 1, and some images lie far out."""
@@ -227,25 +227,6 @@ def _laplace(x: Tensor, log_p: Tensor, places: Tensor, seen: Seen) -> list[Tenso
     deviation = spread.diagonal(dim1=1, dim2=2).sqrt()
     correlation = spread[:, 0, 1:] / deviation.prod(1, keepdim=True)
     return [here, here + step, deviation.log(), correlation, gain / 3]
-
-
-class Sighted(Network):
-    """A network of images that is told their `Sight`.
-
-    Args:
-        network: that is told of so many numbers as the sight has features.
-        sight: of the decoder that it is an encoder for.
-    """
-
-    def __init__(self, network: Network, sight: Sight) -> None:
-        super().__init__()
-        self.body, self.sight = network, sight
-        self.input_shape, self.output_shape = network.input_shape, network.output_shape
-        self.classes = network.classes
-
-    def forward(self, x: Float[Tensor, "N C H W"], y: Tensor | None = None) -> Float[Tensor, "N P"]:
-        out: Tensor = self.body(x, y, self.sight(x))
-        return out
 
 
 def _tensors(part: nn.Module) -> list[Tensor]:

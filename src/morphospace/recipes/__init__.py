@@ -45,6 +45,7 @@ from morphospace.recipes.posteriors import (
     joint,
     low_rank_posterior,
     poincare,
+    sighted,
 )
 from morphospace.recipes.priors import exemplar, flow_prior, mixture_prior, vade, vamp
 from morphospace.recipes.quantised import fsq, residual_vq, vq
@@ -105,6 +106,7 @@ __all__ = [
     "recipe",
     "reference",
     "residual_vq",
+    "sighted",
     "sigma_vae",
     "sliced_wasserstein",
     "sticking_the_landing",

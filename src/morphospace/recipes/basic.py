@@ -16,18 +16,10 @@ __all__ = ["beta_vae", "reference", "vae"]
 
 CORRUPTED = 0.5
 """By docs/experiments.md, "What the encoder costs"."""
-ANCHORS = 512
-"""By docs/experiments.md, "An encoder that is shown its decoder"."""
 
 
 @recipe
-def vae(
-    spec: ImageSpec,
-    latent: int = 2,
-    size: str = "small",
-    corrupted: float = CORRUPTED,
-    anchors: int = ANCHORS,
-) -> Parts:
+def vae(spec: ImageSpec, latent: int = 2, size: str = "small", corrupted: float = CORRUPTED) -> Parts:
     """The variational autoencoder.
 
     Maximises the ELBO, E log p(x given z) − KL(q(z given x) ‖ p(z)), with a diagonal normal posterior and a standard
@@ -35,8 +27,7 @@ def vae(
     `sigma-vae`: so they are in every recipe that says nothing of pixels. Begin here: every other method is measured
     against it.
 
-    Cost: one pass of a small convolutional network, and of its decoder at a sixteenth of the anchors. Known problem:
-    with many latent dimensions some carry nothing.
+    Cost: one pass of a small convolutional network. Known problem: with many latent dimensions some carry nothing.
 
     Args:
         spec: the images' shape.
@@ -45,17 +36,13 @@ def vae(
         corrupted: the part of the images that the encoder sees as binary draws of themselves while it is trained, so
             that it finds better posteriors for images it has not seen; nought for the plain VAE. Of grey images alone:
             colours are no probabilities of black and white, and are always seen as they are.
-        anchors: points of the plane at which the encoder is shown how well the decoder explains each image, with the
-            Laplace approximation of the posterior from the best of them (`morphospace.networks.sight`); fewer for
-            large images, nought for an encoder that must learn all of it. Of spaces of two dimensions alone.
 
     References:
         Kingma & Welling (2014), Auto-Encoding Variational Bayes, arXiv:1312.6114.
         Im et al. (2017), Denoising Criterion for Variational Auto-Encoding Framework, arXiv:1511.06406.
         Shu et al. (2018), Amortized Inference Regularization, arXiv:1805.08913.
-        Park et al. (2019), Variational Laplace Autoencoders, PMLR 97:5032.
     """
-    return beta_parts(spec, latent, size, 1.0, 0.0, corrupted, anchors)
+    return beta_parts(spec, latent, size, beta=1.0, warmup=0.0, corrupted=corrupted)
 
 
 @recipe
@@ -66,7 +53,6 @@ def beta_vae(
     beta: float = 4.0,
     warmup: float = 0.0,
     corrupted: float = CORRUPTED,
-    anchors: int = ANCHORS,
 ) -> Parts:
     """The β-VAE: the rate counts β times.
 
@@ -80,14 +66,13 @@ def beta_vae(
         beta: the weight of the rate. 4 is the least value in the paper's experiments on natural images.
         warmup: the part of the run over which the weight grows from 0 to β (Bowman et al. 2016, arXiv:1511.06349).
         corrupted: as in `vae`.
-        anchors: as in `vae`.
 
     References:
         Higgins et al. (2017), β-VAE: Learning Basic Visual Concepts with a Constrained Variational Framework, ICLR,
         openreview.net/forum?id=Sy2fzU9gl.
         Bowman et al. (2016), Generating Sentences from a Continuous Space, arXiv:1511.06349.
     """
-    return beta_parts(spec, latent, size, beta, warmup, corrupted, anchors)
+    return beta_parts(spec, latent, size, beta, warmup, corrupted)
 
 
 @recipe
@@ -129,19 +114,11 @@ def reference(spec: ImageSpec, latent: int = 2) -> Parts:
 
 
 def beta_parts(
-    spec: ImageSpec, latent: int, size: str, beta: float, warmup: float, corrupted: float, anchors: int
+    spec: ImageSpec, latent: int, size: str, beta: float, warmup: float, corrupted: float
 ) -> Parts:
-    """What `vae` and `beta_vae` share: a weighted rate, and an encoder that is helped where it can be."""
+    """What `vae` and `beta_vae` share: a weighted rate."""
     positive(beta=beta)
     if not 0 <= corrupted <= 1:
         raise UsageError(f"corrupted is {corrupted}; expected a part of the images, from 0 to 1")
-    if not (isinstance(anchors, int) and anchors >= 0):
-        raise UsageError(f"anchors is {anchors}; expected a whole number of points, or nought")
-    return conv_parts(
-        spec,
-        latent,
-        size,
-        Objective(distortion=1, rate=warmed_up(warmup, beta)),
-        corrupted=corrupted if spec.channels == 1 else 0.0,
-        anchors=anchors if latent == 2 else 0,
-    )
+    objective = Objective(distortion=1, rate=warmed_up(warmup, beta))
+    return conv_parts(spec, latent, size, objective, corrupted=corrupted if spec.channels == 1 else 0.0)

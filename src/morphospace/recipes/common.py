@@ -17,7 +17,7 @@ from morphospace.families import (
     Point,
 )
 from morphospace.model import VAE, Conditional
-from morphospace.networks import ConvDecoder, ConvEncoder, Corrupted, Network, Sight, Sighted
+from morphospace.networks import ConvDecoder, ConvEncoder, Sight
 from morphospace.networks import size as dial
 from morphospace.objective import Objective, Ramp
 from morphospace.priors import Prior, StandardNormal
@@ -65,12 +65,10 @@ def conv_parts(
     posterior = DiagonalNormal() if posterior is None else posterior
     likelihood = usual_likelihood(spec) if likelihood is None else likelihood
     told = Sight.features if anchors else 0
-    encoder: Network = ConvEncoder(spec, posterior.outputs(latent), width, encoder_classes, told)
+    encoder = ConvEncoder(spec, posterior.outputs(latent), width, encoder_classes, corrupted, told)
     decoder = ConvDecoder(spec, latent, width, likelihood.factor, stem, decoder_classes)
     if anchors:
-        encoder = Sighted(encoder, Sight(decoder, likelihood, anchors))
-    if corrupted > 0:
-        encoder = Corrupted(encoder, corrupted)
+        encoder.sight = Sight(decoder, likelihood, anchors)
     return Parts(
         model=VAE(
             encoder=Conditional(encoder, posterior),

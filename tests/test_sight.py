@@ -56,7 +56,7 @@ def test_laws_that_are_not_affine_have_no_such_form():
     h = torch.randn(3, *SHAPE)
     assert affine_form(image_laplace(h, torch.ones(()))) is None
     assert affine_form(PixelGaussian()(torch.randn(3, 2, 4, 5))) is None
-    with pytest.raises(UsageError, match=r"PixelGaussian.*anchors=0"):
+    with pytest.raises(UsageError, match=r"affine in x.*PixelGaussian is not"):
         sight(PixelGaussian(), shape=(2, 4, 5))(torch.rand(1, *SHAPE))
 
 

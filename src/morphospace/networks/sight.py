@@ -138,7 +138,7 @@ class Sight(nn.Module):
         if law is None:
             raise UsageError(
                 "an encoder is shown anchors by a likelihood whose log-density is affine in x, which that of "
-                f"{type(family).__name__} is not; use anchors=0"
+                f"{type(family).__name__} is not"
             )
         slopes = law.slope.reshape(5, len(z), -1)
         mean, rise = law.mean[: len(z)], law.rise[: len(z)]

@@ -182,13 +182,18 @@ def test_dreg_has_iwaes_gradient_in_expectation_and_less_noise(model, x):
     assert double.var(0).sum() < 0.7 * plain.var(0).sum()
 
 
-def test_sticking_the_landing_has_the_elbos_gradient_in_expectation(model, x):
+def plain_and_stuck(model, x, times: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Gradients of as many draws, (times, …): the ELBO's, and that of sticking the landing."""
     plain, stuck = [], []
-    for _ in range(300):
+    for _ in range(times):
         trace = model.trace(x, 1)
         plain.append(gradients(model, -trace.log_weight.mean())[0])
         stuck.append(gradients(model, sticking_the_landing(trace))[0])
-    plain, stuck = torch.stack(plain), torch.stack(stuck)
+    return torch.stack(plain), torch.stack(stuck)
+
+
+def test_sticking_the_landing_has_the_elbos_gradient_in_expectation(model, x):
+    plain, stuck = plain_and_stuck(model, x, 300)
     error = (plain - stuck).std(0) / len(plain) ** 0.5
     assert ((plain.mean(0) - stuck.mean(0)).abs() < 4.5 * error).all()
 
@@ -263,12 +268,7 @@ def test_the_landing_sticks_where_the_posterior_is_a_flow_too(x):
     """A flow knows the density of its own draws by heart; the gradient by way of the draw is there all the same."""
     made = recipes.get("flow-posterior", ImageSpec(1, 8, 8), {"size": "tiny"}).build().model.double()
     image = torch.rand(6, 1, 8, 8, dtype=torch.float64)
-    plain, stuck = [], []
-    for _ in range(200):
-        trace = made.trace(image, 1)
-        plain.append(gradients(made, -trace.log_weight.mean())[0])
-        stuck.append(gradients(made, sticking_the_landing(trace))[0])
-    plain, stuck = torch.stack(plain), torch.stack(stuck)
+    plain, stuck = plain_and_stuck(made, image, 200)
     apart, error = (plain - stuck).mean(0), (plain - stuck).std(0) / len(plain) ** 0.5
     # Of many entries some are far off by chance; without −log q all of them would be.
     assert apart.square().sum() < 2 * error.square().sum()

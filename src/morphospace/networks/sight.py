@@ -80,12 +80,6 @@ class Sight(nn.Module):
     """How many: of each temperature's weights five, and eight of the best anchor."""
     places: Tensor
     turn: Tensor
-    slope: Tensor
-    offset: Tensor
-    change: Tensor
-    level: Tensor
-    information: Tensor
-    precision: Tensor
 
     def __init__(self, decoder: Network, family: nn.Module, anchors: int) -> None:
         super().__init__()
@@ -152,14 +146,14 @@ class Sight(nn.Module):
 
     def _remembered(self) -> Seen:
         """In training: some anchors as they are now, the others as they were a few steps ago."""
-        kept = Seen(self.slope, self.offset, self.change, self.level, self.information, self.precision)
+        kept = Seen(*(self.get_buffer(name) for name in Seen._fields))
         some = torch.arange(self.at_once, device=self.places.device) + self.turn * self.at_once
         some = some % len(self.places)
         with torch.no_grad():
             new = self.look(self.places[some])
             for memory, value in zip(kept[:-1], new[:-1], strict=True):
                 memory.index_copy_(0, some, value)
-            self.precision.copy_(new.precision)
+            kept.precision.copy_(new.precision)
             self.turn += 1
         return kept
 

@@ -17,7 +17,6 @@ compares between lines.
 
 from __future__ import annotations
 
-import inspect
 import json
 import statistics
 import sys
@@ -68,7 +67,7 @@ def measure(changes: dict[str, str], *, held_out: bool = False, exact: bool = Fa
     if held_out:
         images = without_test(images, HELD_OUT)
     name = changes.get("recipe", "vae")
-    known = inspect.signature(getattr(ms.recipes, name.replace("-", "_"))).parameters
+    known = ms.recipes.get(name, images.spec).arguments
     recipe = ms.recipes.get(name, images.spec, {k: v for k, v in changes.items() if k in known})
     settings = {k: number(v) for k, v in changes.items() if k not in {*known, "recipe"}}
     space = ms.fit(recipe, images, **settings)

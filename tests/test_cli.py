@@ -247,6 +247,9 @@ def test_images_that_are_gone_are_named_as_the_runs(call, tmp_path):
     assert code == 1
     assert "the images of" in said
     assert "not where they were" in said
+    code, _, said = call("train", "--resume", out)
+    assert code == 1
+    assert "not where they were" in said
     code, _, said = call("morph", out, "cats", "dogs", "--path", "dense", "--out", tmp_path / "way.png")
     assert code == 0
     assert "stays unknown" in said

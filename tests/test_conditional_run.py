@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from morphospace import cli, recipes
 from morphospace.data.garments import CLASSES, garments
@@ -83,3 +84,11 @@ def test_the_command_line_encodes_and_decodes_with_a_label(run, clothes, tmp_pat
 def test_the_command_line_goes_from_class_to_class(run, tmp_path, capsys):
     code, text = said(capsys, "morph", run, "Bag", "Sneaker", "--steps", 3, "--out", tmp_path / "m.png")
     assert (code, "x = 1.00  told 100% Sneaker" in text) == (0, True)
+
+
+def test_a_picture_alone_does_not_say_its_class(run, clothes, tmp_path, capsys):
+    Image.fromarray(clothes.pixels[0, 0]).save(tmp_path / "mine.png")
+    code, words = said(capsys, "morph", run, tmp_path / "mine.png", CLASS, "--out", tmp_path / "way.png")
+    assert code == 2
+    assert "told the class of each image, which" in words
+    assert not (tmp_path / "way.png").exists()

@@ -11,7 +11,7 @@ from fixtures.small import Linear
 from morphospace import recipes
 from morphospace.distributions import affine_form, image_bernoulli, image_laplace
 from morphospace.families import Bernoulli, ContinuousBernoulli, Gaussian, OptimalGaussian, PixelGaussian
-from morphospace.networks import Sight
+from morphospace.networks import Sight, layer_table
 from morphospace.networks.sight import FURTHEST, NOWHERE, PERIOD, TEMPERATURES
 from morphospace.types import ImageSpec, UsageError
 
@@ -226,6 +226,17 @@ def test_other_dimensions_are_refused_and_large_images_have_fewer_anchors():
         recipes.sighted(ImageSpec(1, 8, 8), latent=3)
     large = recipes.sighted(ImageSpec(3, 128, 128), size="tiny").build().model.encoder.network
     assert len(large.sight.places) == 2**21 // (3 * 128 * 128)
+
+
+def test_to_be_told_its_layers_a_network_is_not_taught():
+    network = recipes.sighted(ImageSpec(1, 8, 8), size="tiny", anchors=32).build().model.encoder.network
+    rows = layer_table(network)
+    assert network.training
+    assert int(network.sight.turn) == 0
+    kinds = [kind for kind, _, _ in rows]
+    assert kinds.index("convolution") < kinds.index(
+        "dense"
+    )  # what the sight is read by stands after the image
 
 
 def test_what_is_shown_reaches_the_posterior():

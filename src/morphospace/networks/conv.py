@@ -71,11 +71,12 @@ class ConvEncoder(Network):
         if self.training and self.corrupted > 0:
             chosen = torch.rand(len(x), 1, 1, 1, device=x.device) < self.corrupted
             x = torch.where(chosen, torch.bernoulli(x), x)
-        shown = self.told(self.sight(x)) if self.told is not None and self.sight is not None else None
         # Sides that are no multiple of four get noughts at their far end, so that the strides reach the last pixel.
-        x = F.pad(x, (0, -x.shape[3] % 4, 0, -x.shape[2] % 4))
-        h = self.hidden(_joined(self.convolutions(x).flatten(1), y))
-        out: Tensor = self.heads(self.blocks(F.silu(h if shown is None else h + shown)))
+        padded = F.pad(x, (0, -x.shape[3] % 4, 0, -x.shape[2] % 4))
+        h = self.hidden(_joined(self.convolutions(padded).flatten(1), y))
+        if self.told is not None and self.sight is not None:
+            h = h + self.told(self.sight(x))
+        out: Tensor = self.heads(self.blocks(F.silu(h)))
         return out
 
 

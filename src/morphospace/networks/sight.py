@@ -85,7 +85,7 @@ class Sight(nn.Module):
         super().__init__()
         if decoder.input_shape != (2,):
             raise UsageError(
-                f"an encoder is shown anchors in 2 latent dimensions; there are {decoder.input_shape[0]}"
+                f"an encoder is shown anchors in 2 latent dimensions; there are {decoder.input_shape[0]}: take 'vae'"
             )
         if anchors < 1:
             raise UsageError(f"anchors is {anchors}; expected a number greater than nought")
@@ -162,7 +162,7 @@ class Sight(nn.Module):
 
         Torch does not know of a change that goes past it, by ``.data`` or NumPy; ``eval()`` forgets what was seen.
         """
-        tensors = [t for part in self._behind for t in _tensors(part)]
+        tensors = [t for part in self._behind for t in (*part.parameters(), *part.buffers())]
         if any(t.is_inference() for t in tensors):  # such do not tell
             return self._look_at_all()
         state = [(t, t._version) for t in tensors]
@@ -221,10 +221,6 @@ def _laplace(x: Tensor, log_p: Tensor, places: Tensor, seen: Seen) -> list[Tenso
     deviation = spread.diagonal(dim1=1, dim2=2).sqrt()
     correlation = spread[:, 0, 1:] / deviation.prod(1, keepdim=True)
     return [here, here + step, deviation.log(), correlation, gain / 3]
-
-
-def _tensors(part: nn.Module) -> list[Tensor]:
-    return [*part.parameters(), *part.buffers()]
 
 
 def _same(one: list[tuple[Tensor, int]], other: list[tuple[Tensor, int]]) -> bool:

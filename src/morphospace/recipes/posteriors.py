@@ -285,9 +285,8 @@ def sighted(spec: ImageSpec, latent: int = 2, size: str = "small", anchors: int 
     told, beside the image, where among the anchors the decoder explains it, and the Laplace approximation of its
     posterior from the best of them (`morphospace.networks.sight`). −ELBO falls by nats, and so does −log p(x) itself.
 
-    Cost: a step decodes five points more for a sixteenth of the anchors. Known problem: the decoder makes use of
-    posteriors that are so sure, and cuts the plane into tiles, each with kinds of images of its own: the map has more
-    holes, and a way across it is less even. To walk in, take `vae`; this one where log p(x) in two dimensions counts.
+    Cost: a step decodes five points more for each of a sixteenth of the anchors. Known problem: the plane falls into
+    tiles with holes between them. To walk in, take `vae`; this one where log p(x) in two dimensions counts.
 
     Args:
         spec: the images' shape.

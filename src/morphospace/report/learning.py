@@ -33,7 +33,7 @@ def the_model(facts: Facts) -> Section:
         caption += (
             f" Beside the image the encoder is shown {sights[0].features} numbers, how well the decoder explains it at "
             f"{len(sights[0].places)} points of the plane and the posterior's Laplace approximation from the best of "
-            "them: the dense layer that reads these stands beside the first one."
+            "them: the second dense layer reads these, and what it puts out is added to the first one's."
         )
     if isinstance(decoder, ConvDecoder):
         caption += (

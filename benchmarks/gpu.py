@@ -180,7 +180,7 @@ def curve(images: Images, device: torch.device, epochs: float | None, seed: int)
 
         seconds += _seconds(to_mark, device)
         elbo = measure(run.kept, run.test, 1, seed)
-        run.model.train()
+        run.prepared()
         points.append(
             {
                 "seconds": significant(seconds),

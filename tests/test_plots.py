@@ -189,6 +189,16 @@ def test_learning_curves_add_up_and_show_where_they_go():
     assert_legible(figure)
 
 
+def test_learning_curves_may_leave_the_frame_where_an_encoder_begins_anew():
+    epoch = np.linspace(0.05, 10, 200)
+    leap = np.where((epoch > 9) & (epoch < 9.3), 480.0, 0.0)
+    train = plots.Curve("train", epoch, 260 + 300 * np.exp(-3 * epoch) + leap, np.full(200, 6.0))
+    tops = [plots.learning_curves([train], anew=anew).axes[0].get_ylim()[1] for anew in (None, 9.0)]
+    assert tops[0] > 700
+    assert tops[1] < 300
+    assert_legible(plots.learning_curves([train], anew=9.0))
+
+
 def test_learning_curves_of_large_values_and_of_one_point_are_legible():
     big = plots.Curve("train", np.arange(1.0, 31), 2e5 / np.arange(1, 31), np.full(30, 1e-3))
     assert_legible(plots.learning_curves([big]))

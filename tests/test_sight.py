@@ -225,7 +225,7 @@ def test_other_dimensions_are_refused_and_large_images_have_fewer_anchors():
     with pytest.raises(UsageError, match="2 latent dimensions; there are 3"):
         recipes.sighted(ImageSpec(1, 8, 8), latent=3)
     large = recipes.sighted(ImageSpec(3, 128, 128), size="tiny").build().model.encoder.network
-    assert len(large.sight.places) == 2**21 // (3 * 128 * 128)
+    assert len(large.sight.places) == 2**22 // (3 * 128 * 128)
 
 
 def test_to_be_told_its_layers_a_network_is_not_taught():

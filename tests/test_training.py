@@ -327,7 +327,10 @@ def test_a_long_run_writes_the_mean_of_the_steps_between_two_lines(images, recip
 def test_the_configuration_tells_what_the_run_was_made_from(images, recipe, tmp_path):
     fit(recipe, images, epochs=2, seed=9, out=tmp_path / "run")
     config = json.loads((tmp_path / "run" / "config.json").read_text())
-    assert config["recipe"] == {"name": "vae", "arguments": {"latent": 2, "size": "tiny", "corrupted": 0.5}}
+    assert config["recipe"] == {
+        "name": "vae",
+        "arguments": {"latent": 2, "size": "tiny", "corrupted": 0.5, "anchors": 0},
+    }
     training = Settings.from_json(config["training"])
     assert (training.epochs, training.seed, training.batch, training.steps) == (2, 9, 16, 5)
     assert training.device != "auto"  # what it stood for on that machine

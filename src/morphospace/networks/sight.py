@@ -36,7 +36,7 @@ APART = 0.02
 """From an anchor to the points on either side whose difference is its slope."""
 NOWHERE = -1e30
 """A log-likelihood of which e to the power of it is nought, at any temperature; checkpoints hold finite numbers."""
-MOST_VALUES = 2**21
+MOST_VALUES = 2**22
 """Pixels of all anchors together: of large images there are fewer."""
 
 
@@ -74,6 +74,9 @@ class Sight(nn.Module):
 
     Raises:
         UsageError: for a decoder of other dimensions, or less than one anchor.
+
+    Attributes:
+        held: whether the decoder rests while the encoder is trained: all anchors are looked at once, and not again.
     """
 
     features = 5 * len(TEMPERATURES) + 8
@@ -85,7 +88,8 @@ class Sight(nn.Module):
         super().__init__()
         if decoder.input_shape != (2,):
             raise UsageError(
-                f"an encoder is shown anchors in 2 latent dimensions; there are {decoder.input_shape[0]}: take 'vae'"
+                f"an encoder is shown anchors in 2 latent dimensions; there are {decoder.input_shape[0]}: "
+                "take 'vae', without anchors"
             )
         if anchors < 1:
             raise UsageError(f"anchors is {anchors}; expected a number greater than nought")
@@ -95,6 +99,7 @@ class Sight(nn.Module):
         pixels //= getattr(family, "factor", 1)
         count = max(1, min(anchors, MOST_VALUES // pixels))
         self.at_once = -(-count // PERIOD)
+        self.held = False
         self._all: tuple[list[tuple[Tensor, int]], Seen] | None = None
         self.register_buffer("places", REACH * torch.special.ndtri(_evenly_spread(count)), persistent=False)
         # What training remembers from step to step. An anchor not looked at yet explains nothing.
@@ -112,7 +117,7 @@ class Sight(nn.Module):
 
     def forward(self, x: Float[Tensor, "N C H W"]) -> Float[Tensor, "N F"]:
         with _full_precision(x):
-            seen = self._remembered() if self.training else self._now()
+            seen = self._remembered() if self.training and not self.held else self._now()
             x, places = (values.to(seen.slope.dtype) for values in (x.flatten(1), self.places))
             log_p = seen.precision * (x @ seen.slope.T + seen.offset)
             return torch.cat([*_weighed(log_p, places), *_laplace(x, log_p, places, seen)], 1)
@@ -179,8 +184,9 @@ class Sight(nn.Module):
         return Seen(slope, offset, change, level, information, precision[0])
 
     def train(self, mode: bool = True) -> Sight:
-        # A step that a GPU repeats changes weights without their knowing.
-        self._all = None
+        # A step that a GPU repeats changes weights without their knowing; and reads what was seen where it was.
+        if not self.held:
+            self._all = None
         return super().train(mode)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Sight:

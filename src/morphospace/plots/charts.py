@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["Curve", "latent_rows", "latent_scatter", "learning_curves"]
 
 MOST_IN_LEGEND = 24
+ANEW = 0.04
+"""The part of a run in which an encoder that begins once more comes down from where it begins."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +42,14 @@ class Curve:
 
 @style()
 def learning_curves(
-    curves: Sequence[Curve], terms: Sequence[str] = ("neg_elbo", "distortion", "rate")
+    curves: Sequence[Curve],
+    terms: Sequence[str] = ("neg_elbo", "distortion", "rate"),
+    anew: float | None = None,
 ) -> matplotlib.figure.Figure:
-    """−ELBO, distortion and rate, or those of them named in ``terms``, against epochs; one line per split."""
+    """−ELBO, distortion and rate, or those of them named in ``terms``, against epochs; one line per split.
+
+    ``anew`` is the epoch at which an encoder began once more: marked, and its way down may leave the frame.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(WIDTH, 3.3), dpi=DPI)
@@ -69,12 +77,20 @@ def learning_curves(
             )  # fmt: skip
         if max(float(getattr(c, key).max()) for c in curves) >= 10_000:
             axes.yaxis.set_major_formatter("{x:,.0f}")
-        axes.set_ylim(*settled([getattr(c, key) for c in curves]))
+        axes.set_ylim(*settled([getattr(c, key)[~_beginning(c, anew)] for c in curves]))
+        if anew is not None:
+            axes.axvline(anew, color="#94a4a2", lw=1, ls="--", zorder=1)
         axes.set(xlabel="epochs", ylabel="nats per image" if i == 0 else "")
         axes.set_xlim(0, 1.02 * max(float(c.epoch[-1]) for c in curves))
         if i == 0:
-            axes.legend(loc="upper right")
+            axes.legend(loc="upper right" if anew is None else "upper center")
     return figure
+
+
+def _beginning(curve: Curve, anew: float | None) -> Bool[np.ndarray, " _"]:
+    """The points at which an encoder that began at ``anew`` is still on its way down."""
+    begun = math.inf if anew is None else anew
+    return np.asarray((curve.epoch > begun) & (curve.epoch < begun + ANEW * curve.epoch[-1]))
 
 
 def settled(curves: Sequence[Float[np.ndarray, " _"]]) -> tuple[float, float]:

@@ -54,19 +54,27 @@ def conv_parts(
     decoder_classes: int = 0,
     corrupted: float = 0.0,
     anchors: int = 0,
+    first: bool = False,
     **settings: Any,
 ) -> Parts:
     """The conv networks of one ``size`` with an objective; `DiagonalNormal`, `usual_likelihood` and `StandardNormal`
     unless other parts are given, such as a ``stem`` of the decoder; ``settings`` beside the learning rates of the size.
-    The networks are told of so many classes; ``corrupted`` and ``anchors`` are the encoder's, nought for neither.
+    The networks are told of so many classes; ``corrupted`` and ``anchors`` are the encoder's, nought for neither. With
+    ``first`` the decoder learns with an encoder that is shown no anchors, and the other one after it.
     """
     positive(latent=latent)
     width = dial(size)
     posterior = DiagonalNormal() if posterior is None else posterior
     likelihood = usual_likelihood(spec) if likelihood is None else likelihood
-    told = Sight.features if anchors else 0
-    encoder = ConvEncoder(spec, posterior.outputs(latent), width, encoder_classes, corrupted, told)
+
+    def encoder_told(count: int) -> ConvEncoder:
+        return ConvEncoder(spec, posterior.outputs(latent), width, encoder_classes, corrupted, count)
+
+    encoder = encoder_told(Sight.features if anchors and not first else 0)
     decoder = ConvDecoder(spec, latent, width, likelihood.factor, stem, decoder_classes)
+    beginner = Conditional(encoder, posterior) if anchors and first else None
+    if beginner is not None:  # drawn last, so that a run begins as it would without anchors
+        encoder = encoder_told(Sight.features)
     if anchors:
         encoder.sight = Sight(decoder, likelihood, anchors)
     return Parts(
@@ -77,6 +85,7 @@ def conv_parts(
         ),
         objective=objective,
         settings=Settings(**{"lr": width.lr, "matrix_lr": width.matrix_lr, **settings}),
+        first=beginner,
     )
 
 

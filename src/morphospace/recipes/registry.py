@@ -13,7 +13,7 @@ import torch
 
 from morphospace.data.images import Images
 from morphospace.families import Likelihood
-from morphospace.model import VAE
+from morphospace.model import VAE, Conditional
 from morphospace.objective import Objective
 from morphospace.seeds import seeded
 from morphospace.settings import Settings
@@ -34,6 +34,8 @@ class Parts:
         settings: how it is trained by default.
         hide: the part of each image's pixels that is hidden from training and its figures; the same pixels throughout.
         labelled: how many labels of each class training sees; None: all.
+        first: the encoder that the decoder learns with, where it is not the model's own: that one then learns alone,
+            over the last part of the run, beside a decoder and a prior that rest.
     """
 
     model: VAE
@@ -41,6 +43,14 @@ class Parts:
     settings: Settings
     hide: float = 0.0
     labelled: int | None = None
+    first: Conditional | None = None
+
+    @property
+    def first_model(self) -> VAE:
+        """The model that a run begins with; it shares all but the encoder with the one that it ends with."""
+        if self.first is None:
+            return self.model
+        return VAE(self.first, self.model.decoder, self.model.prior, self.model.classifier)
 
     @property
     def unnormalised(self) -> str:
@@ -105,6 +115,11 @@ class Recipe:
     def settings(self) -> Settings:
         """How this recipe is trained by default."""
         return _on_paper(self.name, self.spec, self.arguments).settings
+
+    @property
+    def finishes(self) -> bool:
+        """Whether the model's own encoder is taught last, beside a decoder that rests: see `Parts.first`."""
+        return _on_paper(self.name, self.spec, self.arguments).first is not None
 
     @property
     def unnormalised(self) -> str:

@@ -10,6 +10,7 @@ from morphospace.plots import Curve, architecture, learning_curves
 from morphospace.report.facts import Facts
 from morphospace.report.numbers import bound_words
 from morphospace.report.page import Drawing, Section, counted, measured_terms
+from morphospace.training.loop import finish_from
 
 __all__ = ["the_learning", "the_model"]
 
@@ -34,6 +35,11 @@ def the_model(facts: Facts) -> Section:
             f" Beside the image the encoder is shown {sights[0].features} numbers, how well the decoder explains it at "
             f"{len(sights[0].places)} points of the plane and the posterior's Laplace approximation from the best of "
             "them: the second dense layer reads these, and what it puts out is added to the first one's."
+        )
+    if facts.space.recipe.finishes:
+        caption += (
+            " It was taught last, beside a decoder that rested; the decoder learned with an encoder that was shown "
+            "the image alone."
         )
     if isinstance(decoder, ConvDecoder):
         caption += (
@@ -80,10 +86,15 @@ def the_learning(facts: Facts) -> Section:
         )
         + " The steepest beginning may lie outside the frame."
     )
+    anew = None
+    if facts.space.recipe.finishes:
+        steps = facts.space.settings.steps or 1
+        anew = float(curves[0].epoch[-1]) * finish_from(steps) / steps
+        caption += " At the dashed line a new encoder begins, and the decoder rests from there on."
     shown, names = ", ".join(name for name, _ in terms), " and ".join(c.name for c in curves)
     alt = f"{counted(len(terms), 'panel')} against epochs: {shown}; for {names}."
     drawing = Drawing(
-        "learning-curves", learning_curves(curves, [key for _, key in terms]), alt, caption, "svg"
+        "learning-curves", learning_curves(curves, [key for _, key in terms], anew), alt, caption, "svg"
     )
     return Section("learning", title, drawings=[drawing])
 

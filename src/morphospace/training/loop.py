@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from morphospace.data.images import Images
 from morphospace.files import write_text
 from morphospace.model import VAE, Trace
+from morphospace.networks import Sight
 from morphospace.recipes import Parts, Recipe
 from morphospace.seeds import seed_of
 from morphospace.settings import Settings
@@ -43,6 +44,10 @@ LOGS = 200
 PROBE_PAYS = 100
 """Steps from which on a run is long enough for a probe of the precision to be worth its own."""
 LOSSES = ("the loss", "the critics' loss")
+FINISH = 0.1
+"""The last part of a run, where a recipe's own encoder takes the place of the one that the decoder learned with."""
+LEAST_FINISH = 100
+"""Steps that it must have at least: an encoder begins anew in it."""
 MOST_TESTS = 20
 """Points of the test curve at most; one an epoch where there are fewer epochs."""
 
@@ -81,10 +86,11 @@ def train(
         if settings.steps is None:
             settings = replace(settings, steps=_steps_in_time(recipe, images, settings, progress))
         config = describe(recipe, images, settings)
+        run = _Run(recipe, images, settings, config, folder)  # what it refuses leaves no folder
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
             write_config(folder, config)
-        return _Run(recipe, images, settings, config, folder).to_the_end(progress)
+        return run.to_the_end(progress)
 
 
 def resume(
@@ -121,7 +127,7 @@ def settled(recipe: Recipe, images: Images, settings: Settings) -> Settings:
         return replace(settings, precision="float32")
     device, parts = torch.device(settings.device), recipe.met(images).build(settings.seed)
     feed, some = make_feed(parts, images, "train", settings), slice(0, settings.batch)
-    model = channels_last(parts.model.to(device))
+    model = channels_last(parts.first_model.to(device))
     found = probe(model, parts.objective.to(device), feed(some), feed.labels_of(some))
     return replace(settings, precision=found.precision)
 
@@ -149,23 +155,17 @@ class _Run:
         self.settings, self.config, self.folder, self.steps = settings, config, folder, settings.steps
         self.device = torch.device(settings.device)
         parts = recipe.met(images).build(settings.seed)
+        self.finished = parts.model if parts.first is not None else None
         self.feed, self.test = (make_feed(parts, images, split, settings) for split in ("train", "test"))
         self.order = Order(len(self.feed), settings.batch, settings.seed, self.device)
         self.batches = Batches(self.feed, self.order)
 
         self.objective = parts.objective.to(self.device)
-        self.model = channels_last(parts.model.to(self.device))
-        self.model.begin(
+        model = channels_last(parts.first_model.to(self.device))
+        model.begin(
             lambda n: self.feed(Order(len(self.feed), n, settings.seed, self.device)(0)), self.feed.labels
         )
-        # The weights that are measured and kept: a running mean of those that learn, or they themselves.
-        self.kept = copy.deepcopy(self.model).requires_grad_(False) if settings.ema > 0 else self.model
-        lasting = self.model.state_dict()  # without what a part only remembers from one step to the next
-        kept, last = (dict(model.named_buffers()) for model in (self.kept, self.model))
-        self.shared = [(kept[name], buffer) for name, buffer in last.items() if name in lasting]
-        self.memory = {name: buffer for name, buffer in last.items() if name not in lasting}
-        set_precision(self.model, settings.precision)
-        self.optimizers = make_optimizers(self.model.parameters(), settings, self.model.tables())
+        self._teach(model, 0, self.steps if self.finished is None else finish_from(self.steps))
         # Terms may also bring networks that do not learn, such as a perceptual distance's features.
         self.critics = [p for p in self.objective.parameters() if p.requires_grad]
         # Critics have no hidden matrices worth Muon's products, and follow the model's own learning rate.
@@ -184,7 +184,6 @@ class _Run:
         self.number = torch.zeros((), device=self.device)
         self.sums: dict[str, Tensor] = {}
         self.summed = 0
-        self.captured = Captured(self._work) if self.device.type == "cuda" else None
         self.history: list[dict[str, Any]] = []
         self.figures: dict[str, float] = {}
         every = max(1, min(MOST_TESTS, round(self.steps * settings.batch / len(self.feed))))
@@ -193,10 +192,48 @@ class _Run:
         )
         self.log_every = max(1, self.steps // LOGS)
 
+    def _teach(self, model: VAE, start: int, stop: int) -> None:
+        """From here on ``model`` learns, over the steps from ``start`` to ``stop``."""
+        self.model, self.start, self.stop = model, start, stop
+        # The weights that are measured and kept: a running mean of those that learn, or they themselves.
+        self.kept = copy.deepcopy(model).requires_grad_(False) if self.settings.ema > 0 else model
+        lasting = model.state_dict()  # without what a part only remembers from one step to the next
+        kept, last = (dict(each.named_buffers()) for each in (self.kept, model))
+        self.shared = [(kept[name], buffer) for name, buffer in last.items() if name in lasting]
+        self.memory = {name: buffer for name, buffer in last.items() if name not in lasting}
+        pairs = list(zip(self.kept.parameters(), model.parameters(), strict=True))
+        self.averaged = [(mean, value) for mean, value in pairs if value.requires_grad]
+        set_precision(model, self.settings.precision)
+        learning = [p for p in model.parameters() if p.requires_grad]
+        self.optimizers = make_optimizers(learning, self.settings, model.tables())
+        self.captured = Captured(self._work) if self.device.type == "cuda" else None
+
+    def _finish(self) -> None:
+        """The decoder and the prior are what they will be; from here on the model's own encoder learns, alone."""
+        assert self.finished is not None
+        model, self.finished = channels_last(self.finished.to(self.device)), None
+        for name in ("decoder", "prior"):
+            getattr(model, name).load_state_dict(getattr(self.kept, name).state_dict())
+            getattr(model, name).requires_grad_(False)
+        for part in model.modules():
+            if isinstance(part, Sight):
+                part.held = True
+        self._teach(model, self.stop, self.steps)
+        self.prepared()
+
+    def prepared(self) -> VAE:
+        """The model that learns, in the mode for it; what rests is as it will be used."""
+        self.model.train()
+        if self.start > 0:
+            self.model.decoder.eval()
+        return self.model
+
     # ------------------------------------------------------------ one step
 
     def update(self) -> None:
         """One step: everything random in it is a function of (seed, step)."""
+        if self.step == self.stop and self.finished is not None:
+            self._finish()
         self._prepare()
         if self.captured is not None:
             self.captured()
@@ -213,7 +250,8 @@ class _Run:
         torch.manual_seed(seed_of(s.seed, "noise", step))
         self.batches.stage(step)
         self.number.fill_(step + 1)
-        factor = rate_factor(s, step, self.steps)
+        done, length = step - self.start, self.stop - self.start
+        factor = rate_factor(s, done, length)
         for optimizer in self._optimizers():
             for group in optimizer.param_groups:
                 set_rate(group, factor * group["peak"])
@@ -221,7 +259,7 @@ class _Run:
             if isinstance(place := self.weights[name], Tensor):
                 place.fill_(value)
         # The window grows with the run until it is as long as asked: early weights are forgotten quickly.
-        self.average.fill_(1 / max(1.0, min(s.ema * self.steps, step / 10)))
+        self.average.fill_(1 / max(1.0, min(s.ema * length, done / 10)))
 
     def _work(self) -> None:
         """What a step does on the device, without waiting for it: a GPU captures this once and repeats it."""
@@ -252,8 +290,8 @@ class _Run:
 
     @torch.no_grad()
     def _average(self) -> None:
-        kept: list[Tensor] = list(self.kept.parameters())
-        last: list[Tensor] = list(self.model.parameters())
+        kept: list[Tensor] = [mean for mean, _ in self.averaged]
+        last: list[Tensor] = [value for _, value in self.averaged]
         torch._foreach_mul_(kept, 1 - self.average)
         torch._foreach_add_(kept, list(torch._foreach_mul(last, self.average)))
         for mean, value in self.shared:
@@ -297,7 +335,7 @@ class _Run:
         self._open_metrics()
         begun, saved = time.monotonic() - self.elapsed, time.monotonic()
         with stop_flag() as stop:
-            self.model.train()
+            self.prepared()
             while self.step < self.steps:
                 self.update()
                 self.elapsed = time.monotonic() - begun
@@ -337,7 +375,8 @@ class _Run:
                 "rate": mean.pop("rate"),
                 "terms": mean,
                 "weights": self.objective.weights(done),
-                "lr": self.settings.lr * rate_factor(self.settings, self.step - 1, self.steps),
+                "lr": self.settings.lr
+                * rate_factor(self.settings, self.step - 1 - self.start, self.stop - self.start),
                 "images_per_second": round(speed, 1),
             }
         )
@@ -347,7 +386,7 @@ class _Run:
         set_precision(self.kept, "float32")
         elbo = measure(self.kept, self.test, 1, self.settings.seed, progress, "testing")
         set_precision(self.model, self.settings.precision)  # they may be one and the same
-        self.model.train()
+        self.prepared()
         self._write({"split": "test", **elbo.to_json()})
 
     def _write(self, line: dict[str, Any]) -> None:
@@ -407,6 +446,8 @@ class _Run:
         if found is None:
             return
         tensors, record = found
+        if self.finished is not None and record["step"] > self.stop:
+            self._finish()
 
         def under(prefix: str) -> dict[str, Tensor]:
             return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
@@ -425,6 +466,21 @@ class _Run:
             float(record["elapsed"]),
             int(record["summed"]),
         )
+
+
+def finish_from(steps: int) -> int:
+    """The step from which a recipe's own encoder learns, where the decoder learns with another one first.
+
+    Raises:
+        UsageError: for a run in which it would have too few.
+    """
+    last = round(FINISH * steps)
+    if last < LEAST_FINISH:
+        raise UsageError(
+            f"of {steps} steps {last} are left for the encoder that is taught after the decoder, which needs "
+            f"{LEAST_FINISH}; train longer, or leave anchors out"
+        )
+    return steps - last
 
 
 def rate_factor(settings: Settings, step: int, steps: int) -> float:
@@ -455,13 +511,21 @@ def _steps_in_time(recipe: Recipe, images: Images, settings: Settings, progress:
     assert settings.minutes is not None
     budget, begun = settings.minutes * 60, time.monotonic()
     trial = _Run(recipe, images, replace(settings, steps=10**6), {}, None)
-    trial.update()  # the first step also pays for set-up that no other does
-    trial_seconds, start, steps = min(20.0, max(1.0, 0.03 * budget)), time.monotonic(), 0
-    while steps < 3 or time.monotonic() - start < trial_seconds:
-        trial.update()
-        steps += 1
-        progress("timing the first steps", min(time.monotonic() - start, trial_seconds), trial_seconds)
-    step_seconds = (time.monotonic() - start) / steps
+    trial_seconds = min(20.0, max(1.0, 0.03 * budget))
+
+    def seconds_of_step() -> float:
+        trial.update()  # the first step also pays for set-up that no other does
+        start, steps = time.monotonic(), 0
+        while steps < 3 or time.monotonic() - start < trial_seconds:
+            trial.update()
+            steps += 1
+            progress("timing the first steps", min(time.monotonic() - start, trial_seconds), trial_seconds)
+        return (time.monotonic() - start) / steps
+
+    step_seconds = seconds_of_step()
+    if trial.finished is not None:
+        trial.step = trial.stop
+        step_seconds += FINISH * (seconds_of_step() - step_seconds)
     test_seconds = 0.0
     if len(trial.test):
         start = time.monotonic()

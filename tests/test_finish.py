@@ -1,0 +1,161 @@
+"""The last part of a run that teaches an encoder anew: the decoder is what it was, and a stop changes nothing."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from fixtures import runs
+from fixtures.small import make_images
+from fixtures.stopping import stop_at
+from morphospace import Space, recipes
+from morphospace.fitting import fit, refit
+from morphospace.networks import Sight
+from morphospace.report import write_report
+from morphospace.training import loop
+from morphospace.training.loop import _Run, settled
+from morphospace.types import Interrupted, UsageError
+
+STEPS, FROM = 20, 18
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch):
+    """Runs of a few steps, of which two are enough for an encoder."""
+    monkeypatch.setattr(loop, "LEAST_FINISH", 2)
+
+
+def made(channels: int = 1, **arguments):
+    images = make_images(shape=(channels, 8, 8))
+    return recipes.vae(images.spec, size="tiny", anchors=32, **arguments), images
+
+
+def begun(**settings) -> _Run:
+    recipe, images = made()
+    settings = settled(recipe, images, recipe.settings.changed(steps=STEPS, batch=16, **settings))
+    return _Run(recipe, images, settings, {}, None)
+
+
+def weights(module) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+def equal(one, other) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_the_decoder_is_that_of_a_run_without_anchors_that_ends_where_the_finish_begins():
+    recipe, images = made()
+    plain = recipes.vae(images.spec, size="tiny")
+    whole = fit(recipe, images, steps=STEPS, batch=16, precision="float32").model
+    part = fit(plain, images, steps=FROM, batch=16, precision="float32").model
+    assert equal(weights(whole.decoder), weights(part.decoder))
+    assert whole.encoder.network.sight is not None
+    assert part.encoder.network.sight is None
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.5])
+def test_the_finish_teaches_the_encoder_alone_and_begins_with_what_was_kept(ema):
+    run = begun(ema=ema)
+    with torch.random.fork_rng():
+        for _ in range(FROM):
+            run.update()
+        decoder, first = weights(run.kept.decoder), run.model.encoder
+        run.update()
+        between = weights(run.model.encoder)
+        run.update()
+    assert run.model.encoder is not first
+    assert not equal(between, weights(run.model.encoder))
+    assert equal(decoder, weights(run.model.decoder))
+    assert equal(decoder, weights(run.kept.decoder))
+    named = {id(p): name for name, p in run.model.named_parameters()}
+    taught = [p for o in run.optimizers.values() for group in o.param_groups for p in group["params"]]
+    assert all(named[id(p)].startswith("encoder.") for p in taught)
+    assert len(taught) == len(list(run.model.encoder.parameters()))
+
+
+def test_the_decoder_is_looked_at_once():
+    run = begun()
+    with torch.random.fork_rng():
+        for _ in range(FROM + 1):
+            run.update()
+        (sight,) = (part for part in run.model.modules() if isinstance(part, Sight))
+        seen = sight._all[1]
+        run.update()
+    assert sight._all[1] is seen
+    assert int(sight.turn) == 0  # no anchor was taken in turn
+
+
+def test_the_learning_rate_goes_up_and_down_in_each_part():
+    run, rates = begun(), []
+    with torch.random.fork_rng():
+        for _ in range(STEPS):
+            run.update()
+            rates.append(run.optimizers["rest"].param_groups[0]["lr"])
+    assert max(rates[:FROM]) == pytest.approx(run.settings.lr, rel=0.05)
+    assert rates[FROM - 1] < 0.02 * run.settings.lr
+    assert rates[FROM] > 0.5 * run.settings.lr
+
+
+@pytest.mark.parametrize("step", [FROM - 1, FROM, FROM + 1])
+def test_stopped_before_at_and_after_the_change_it_ends_with_the_same_bytes(step, tmp_path):
+    recipe, images = made()
+    options = {"steps": STEPS, "batch": 16, "checkpoint_seconds": 0}
+    fit(recipe, images, out=tmp_path / "whole", **options)
+    with pytest.raises(Interrupted):
+        fit(recipe, images, out=tmp_path / "broken", progress=stop_at(step), **options)
+    refit(tmp_path / "broken", images)
+    one, other = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "broken"))
+    assert one == other
+    assert runs.curve(tmp_path / "whole") == runs.curve(tmp_path / "broken")
+
+
+def test_a_run_comes_back_as_it_was(tmp_path):
+    recipe, images = made()
+    space = fit(recipe, images, steps=STEPS, batch=16, out=tmp_path / "run")
+    other = Space.load(tmp_path / "run")
+    one, two = (each.encode(images.pixels).mean for each in (space, other))
+    assert torch.equal(one, two)
+    assert torch.equal(space.encode(images).mean, one)
+
+
+def test_of_colours_the_noise_rests_with_the_decoder():
+    recipe, images = made(channels=3)
+    settings = settled(recipe, images, recipe.settings.changed(steps=STEPS, batch=16))
+    run = _Run(recipe, images, settings, {}, None)
+    with torch.random.fork_rng():
+        for _ in range(FROM):
+            run.update()
+        before = weights(run.kept.decoder)
+        for _ in range(STEPS - FROM):
+            run.update()
+            run.prepared()
+    assert "family.variance" in before
+    assert equal(before, weights(run.kept.decoder))
+
+
+def test_too_few_steps_are_refused(monkeypatch, tmp_path):
+    monkeypatch.setattr(loop, "LEAST_FINISH", 100)
+    recipe, images = made()
+    with pytest.raises(UsageError, match=r"of 900 steps 90 are left .* needs 100; train longer"):
+        fit(recipe, images, steps=900, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_other_dimensions_and_numbers_are_refused():
+    for arguments, words in (
+        ({"latent": 5}, "2 latent dimensions; there are 5"),
+        ({"anchors": -1}, "anchors is -1"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            recipes.vae(make_images().spec, **{"anchors": 32, **arguments})
+
+
+def test_the_report_says_which_encoder_learned_when(tmp_path):
+    recipe, images = made()
+    assert recipe.finishes
+    assert not recipes.vae(images.spec, size="tiny").finishes
+    space = fit(recipe, images, steps=STEPS, batch=16, out=tmp_path / "run")
+    text = write_report(space, images).read_text()
+    assert "taught last, beside a decoder that rested" in text
+    assert "At the dashed line a new encoder begins" in text

@@ -330,6 +330,17 @@ def test_how_far_half_an_hour_stays_above_the_exact_figure():
     assert rows() == ["**no**", ""]
 
 
+def test_an_encoder_that_is_taught_last_has_a_row_of_its_own():
+    test = {"neg_elbo": 247.5, "draws": 10, "nll_exact": 247.2}
+    changes = {"minutes": "30", "seed": "0", "anchors": "4096"}
+    row = next(i for i, bar in enumerate(table.BARS) if "anchors=4096" in bar.what)
+    lines = [{"changes": changes, "results": {"test": test}}]
+    found = reached({"quality": {"lines": lines}})
+    assert (found[row - 2], found[row]) == ("", "yes")
+    lines[0]["changes"] = {**changes, "anchors": "512"}
+    assert reached({"quality": {"lines": lines}})[row] == ""
+
+
 def test_a_trial_of_the_gpu_harness_is_no_result():
     rows = [i for i, bar in enumerate(table.BARS) if bar.what.startswith("one GPU")]
     record = {

@@ -12,7 +12,7 @@ from morphospace import Space, recipes
 from morphospace.fitting import fit, refit
 from morphospace.networks import Sight
 from morphospace.report import write_report
-from morphospace.training import loop
+from morphospace.training import schedule
 from morphospace.training.loop import _Run, settled
 from morphospace.types import Interrupted, UsageError
 
@@ -22,7 +22,7 @@ STEPS, FROM = 20, 18
 @pytest.fixture(autouse=True)
 def short(monkeypatch):
     """Runs of a few steps, of which two are enough for an encoder."""
-    monkeypatch.setattr(loop, "LEAST_FINISH", 2)
+    monkeypatch.setattr(schedule, "LEAST_FINISH", 2)
 
 
 def made(channels: int = 1, **arguments):
@@ -135,7 +135,7 @@ def test_of_colours_the_noise_rests_with_the_decoder():
 
 
 def test_too_few_steps_are_refused(monkeypatch, tmp_path):
-    monkeypatch.setattr(loop, "LEAST_FINISH", 100)
+    monkeypatch.setattr(schedule, "LEAST_FINISH", 100)
     recipe, images = made()
     with pytest.raises(UsageError, match=r"of 900 steps 90 are left .* needs 100; train longer"):
         fit(recipe, images, steps=900, out=tmp_path / "run")

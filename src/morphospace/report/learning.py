@@ -10,7 +10,7 @@ from morphospace.plots import Curve, architecture, learning_curves
 from morphospace.report.facts import Facts
 from morphospace.report.numbers import bound_words
 from morphospace.report.page import Drawing, Section, counted, measured_terms
-from morphospace.training.loop import finish_from
+from morphospace.training.schedule import finish_from
 
 __all__ = ["the_learning", "the_model"]
 

@@ -34,6 +34,7 @@ from morphospace.training.feed import Batches, Feed, Order, hidden, some_of_each
 from morphospace.training.measure import measure
 from morphospace.training.optimizers import make_optimizers, set_rate
 from morphospace.training.precision import probe, set_precision
+from morphospace.training.schedule import FINISH, finish_from, rate_factor
 from morphospace.training.signals import stop_flag
 from morphospace.types import Interrupted, NumericalError, Progress, UsageError, silent
 
@@ -44,10 +45,6 @@ LOGS = 200
 PROBE_PAYS = 100
 """Steps from which on a run is long enough for a probe of the precision to be worth its own."""
 LOSSES = ("the loss", "the critics' loss")
-FINISH = 0.1
-"""The last part of a run, where a recipe's own encoder takes the place of the one that the decoder learned with."""
-LEAST_FINISH = 100
-"""Steps that it must have at least: an encoder begins anew in it."""
 MOST_TESTS = 20
 """Points of the test curve at most; one an epoch where there are fewer epochs."""
 
@@ -466,32 +463,6 @@ class _Run:
             float(record["elapsed"]),
             int(record["summed"]),
         )
-
-
-def finish_from(steps: int) -> int:
-    """The step from which a recipe's own encoder learns, where the decoder learns with another one first.
-
-    Raises:
-        UsageError: for a run in which it would have too few.
-    """
-    last = round(FINISH * steps)
-    if last < LEAST_FINISH:
-        raise UsageError(
-            f"of {steps} steps {last} are left for the encoder that is taught after the decoder, which needs "
-            f"{LEAST_FINISH}; train longer, or leave anchors out"
-        )
-    return steps - last
-
-
-def rate_factor(settings: Settings, step: int, steps: int) -> float:
-    """The part of its peak that the learning rate of a step is, a pure function of the step."""
-    if settings.schedule == "constant":
-        return 1.0
-    done = (step + 0.5) / steps
-    warmup = settings.warmup if settings.schedule == "one-cycle" else 0.0
-    if done < warmup:
-        return done / warmup
-    return 0.5 * (1 + math.cos(math.pi * (done - warmup) / (1 - warmup)))
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:

@@ -36,6 +36,8 @@ APART = 0.02
 """From an anchor to the points on either side whose difference is its slope."""
 NOWHERE = -1e30
 """A log-likelihood of which e to the power of it is nought, at any temperature; checkpoints hold finite numbers."""
+IMAGES_AT_ONCE = 128
+"""Of many that are encoded: their likelihoods at all anchors then stay near the processor."""
 MOST_VALUES = 2**22
 """Pixels of all anchors together: of large images there are fewer."""
 
@@ -119,8 +121,8 @@ class Sight(nn.Module):
         with _full_precision(x):
             seen = self._remembered() if self.training and not self.held else self._now()
             x, places = (values.to(seen.slope.dtype) for values in (x.flatten(1), self.places))
-            log_p = seen.precision * (x @ seen.slope.T + seen.offset)
-            return torch.cat([*_weighed(log_p, places), *_laplace(x, log_p, places, seen)], 1)
+            some = torch.split(x, len(x) if self.training else IMAGES_AT_ONCE)
+            return torch.cat([_features(part, places, seen) for part in some])
 
     @torch.no_grad()
     def look(self, z: Float[Tensor, "M 2"]) -> Seen:
@@ -195,6 +197,11 @@ class Sight(nn.Module):
             part._apply(fn, recurse)  # type: ignore[no-untyped-call]
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return self
+
+
+def _features(x: Tensor, places: Tensor, seen: Seen) -> Float[Tensor, "N F"]:
+    log_p = seen.precision * (x @ seen.slope.T + seen.offset)
+    return torch.cat([*_weighed(log_p, places), *_laplace(x, log_p, places, seen)], 1)
 
 
 def _weighed(log_p: Float[Tensor, "N M"], places: Float[Tensor, "M 2"]) -> list[Tensor]:

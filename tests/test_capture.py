@@ -58,7 +58,17 @@ def state(run: _Run) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("name", [n for n in recipes.names() if fits(n)])
 def test_a_step_reads_nothing_back_and_moves_nothing(name):
-    run = run_of(name)
+    watch(run_of(name))
+
+
+def test_nor_does_a_step_of_the_encoder_that_is_taught_last():
+    run = run_of("vae")
+    run.step = run.stop
+    watch(run)
+    assert run.start > 0
+
+
+def watch(run: _Run) -> None:
     with torch.random.fork_rng():
         for _ in range(2):  # optimizers make their state
             run.update()

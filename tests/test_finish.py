@@ -14,7 +14,7 @@ from morphospace.networks import Sight
 from morphospace.report import write_report
 from morphospace.training import schedule
 from morphospace.training.loop import _Run, settled
-from morphospace.types import Interrupted, UsageError
+from morphospace.types import ImageSpec, Interrupted, UsageError
 
 STEPS, FROM = 20, 18
 
@@ -22,7 +22,7 @@ STEPS, FROM = 20, 18
 @pytest.fixture(autouse=True)
 def short(monkeypatch):
     """Runs of a few steps, of which two are enough for an encoder."""
-    monkeypatch.setattr(schedule, "LEAST_FINISH", 2)
+    monkeypatch.setattr(schedule, "LEAST_FINISH", 0)
 
 
 def made(channels: int = 1, **arguments):
@@ -46,7 +46,7 @@ def equal(one, other) -> bool:
 
 def test_the_decoder_is_that_of_a_run_without_anchors_that_ends_where_the_finish_begins():
     recipe, images = made()
-    plain = recipes.vae(images.spec, size="tiny")
+    plain = recipes.vae(images.spec, size="tiny", anchors=0)
     whole = fit(recipe, images, steps=STEPS, batch=16, precision="float32").model
     part = fit(plain, images, steps=FROM, batch=16, precision="float32").model
     assert equal(weights(whole.decoder), weights(part.decoder))
@@ -83,7 +83,9 @@ def test_the_decoder_is_looked_at_once():
         seen = sight._all[1]
         run.update()
     assert sight._all[1] is seen
-    assert int(sight.turn) == 0  # no anchor was taken in turn
+    assert not list(sight.buffers(recurse=False))[
+        1:
+    ]  # and nothing else is remembered of it, beside its places
 
 
 def test_the_learning_rate_goes_up_and_down_in_each_part():
@@ -134,12 +136,48 @@ def test_of_colours_the_noise_rests_with_the_decoder():
     assert equal(before, weights(run.kept.decoder))
 
 
-def test_too_few_steps_are_refused(monkeypatch, tmp_path):
-    monkeypatch.setattr(schedule, "LEAST_FINISH", 100)
+@pytest.mark.parametrize(
+    ("steps", "last"),
+    [(1, 1), (2, 1), (16, 2), (235, 29), (800, 100), (900, 100), (1000, 100), (30000, 3000)],
+)
+def test_the_finish_is_a_tenth_of_a_run_and_long_enough_for_an_encoder(steps, last, monkeypatch):
+    monkeypatch.undo()
+    assert steps - schedule.finish_from(steps) == last
+
+
+def test_of_a_single_step_a_space_is_had():
     recipe, images = made()
-    with pytest.raises(UsageError, match=r"of 900 steps 90 are left .* needs 100; train longer"):
-        fit(recipe, images, steps=900, out=tmp_path / "run")
-    assert not (tmp_path / "run").exists()
+    space = fit(recipe, images, steps=1, batch=16)
+    assert space.encode(images.test).mean.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("shape", "arguments", "anchors"),
+    [
+        ((1, 28, 28), {}, 4096),
+        ((1, 32, 32), {}, 4096),
+        ((1, 28, 28), {"anchors": 7}, 7),
+        ((3, 32, 32), {"anchors": 7}, 7),
+        ((1, 28, 28), {"anchors": 0}, 0),
+        ((1, 36, 36), {}, 0),  # so many would not fit
+        ((3, 28, 28), {}, 0),
+        ((1, 28, 28), {"latent": 3}, 0),
+    ],
+)
+def test_small_grey_images_in_the_plane_have_anchors_unless_told_otherwise(shape, arguments, anchors):
+    parts = recipes.vae(ImageSpec(*shape), size="tiny", **arguments).build()
+    sight = parts.model.encoder.network.sight
+    assert (0 if sight is None else len(sight.places)) == anchors
+    assert (parts.first is not None) == (anchors > 0)
+
+
+def test_what_was_held_for_training_is_held_no_more_after_it():
+    """A decoder changed past torch is seen after ``eval()``, as that of a space that was loaded."""
+    recipe, images = made()
+    model, x = fit(recipe, images, steps=STEPS, batch=16).model, torch.rand(2, 1, 8, 8)
+    before = model.encode(x).mean
+    model.decoder.network.tiles.bias.data.add_(torch.linspace(-1, 1, 16))
+    assert not torch.equal(model.eval().encode(x).mean, before)
 
 
 def test_other_dimensions_and_numbers_are_refused():
@@ -154,7 +192,7 @@ def test_other_dimensions_and_numbers_are_refused():
 def test_the_report_says_which_encoder_learned_when(tmp_path):
     recipe, images = made()
     assert recipe.finishes
-    assert not recipes.vae(images.spec, size="tiny").finishes
+    assert not recipes.vae(images.spec, size="tiny", anchors=0).finishes
     space = fit(recipe, images, steps=STEPS, batch=16, out=tmp_path / "run")
     text = write_report(space, images).read_text()
     assert "taught last, beside a decoder that rested" in text

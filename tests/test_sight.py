@@ -29,7 +29,7 @@ def _noise():
 
 def sight(family, anchors: int = 64, shape=SHAPE) -> Sight:
     decoder = Linear((2,), shape).double()
-    return Sight(decoder, family.double(), anchors).double().eval()
+    return Sight(decoder, family.double(), anchors, in_turn=True).double().eval()
 
 
 @pytest.mark.parametrize(

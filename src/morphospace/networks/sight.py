@@ -66,19 +66,21 @@ class Seen(NamedTuple):
 class Sight(nn.Module):
     """(N, C, H, W) -> (N, features): where on anchors the decoder explains an image, and the Laplace approximation.
 
-    While it is trained, a part of the anchors is looked at anew in each step. In ``eval()`` mode all are looked at with
-    the weights as they are, once for all images.
+    All anchors are looked at with the decoder's weights as they are, and once for all images, until they change.
 
     Args:
         decoder: the model's own, of two latent dimensions.
         family: of its parameters: the likelihood, with a log-density that is affine in x.
         anchors: how many; fewer for large images.
+        in_turn: for an encoder that is trained together with its decoder: a part of the anchors is looked at anew in
+            each step, and the others are as they were a few steps ago.
 
     Raises:
         UsageError: for a decoder of other dimensions, or less than one anchor.
 
     Attributes:
-        held: whether the decoder rests while the encoder is trained: all anchors are looked at once, and not again.
+        held: whether ``train()`` and ``eval()`` leave what was seen as it is: while the encoder is trained beside a
+            decoder that rests.
     """
 
     features = 5 * len(TEMPERATURES) + 8
@@ -86,7 +88,7 @@ class Sight(nn.Module):
     places: Tensor
     turn: Tensor
 
-    def __init__(self, decoder: Network, family: nn.Module, anchors: int) -> None:
+    def __init__(self, decoder: Network, family: nn.Module, anchors: int, in_turn: bool = False) -> None:
         super().__init__()
         if decoder.input_shape != (2,):
             raise UsageError(
@@ -99,12 +101,16 @@ class Sight(nn.Module):
         self._behind: tuple[Network, nn.Module] = (decoder, family)
         pixels = decoder.output_shape[0] * decoder.output_shape[1] * decoder.output_shape[2]
         pixels //= getattr(family, "factor", 1)
-        count = max(1, min(anchors, MOST_VALUES // pixels))
+        count = min(anchors, self.most(pixels))
         self.at_once = -(-count // PERIOD)
-        self.held = False
+        self.in_turn, self.held = in_turn, False
         self._all: tuple[list[tuple[Tensor, int]], Seen] | None = None
         self.register_buffer("places", REACH * torch.special.ndtri(_evenly_spread(count)), persistent=False)
-        # What training remembers from step to step. An anchor not looked at yet explains nothing.
+        if in_turn:
+            self._remember(count, pixels)
+
+    def _remember(self, count: int, pixels: int) -> None:
+        """What training keeps from step to step. An anchor not looked at yet explains nothing."""
         self.register_buffer("turn", torch.zeros((), dtype=torch.long), persistent=False)
         blank = Seen(
             torch.zeros(count, pixels),
@@ -117,9 +123,14 @@ class Sight(nn.Module):
         for name, value in blank._asdict().items():
             self.register_buffer(name, value, persistent=False)
 
+    @staticmethod
+    def most(pixels: int) -> int:
+        """How many anchors images of so many pixels can have."""
+        return max(1, MOST_VALUES // pixels)
+
     def forward(self, x: Float[Tensor, "N C H W"]) -> Float[Tensor, "N F"]:
         with _full_precision(x):
-            seen = self._remembered() if self.training and not self.held else self._now()
+            seen = self._remembered() if self.training and self.in_turn else self._now()
             x, places = (values.to(seen.slope.dtype) for values in (x.flatten(1), self.places))
             some = torch.split(x, len(x) if self.training else IMAGES_AT_ONCE)
             return torch.cat([_features(part, places, seen) for part in some])

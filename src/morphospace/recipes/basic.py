@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from morphospace.families import Bernoulli, DiagonalNormal
 from morphospace.model import VAE, Conditional
-from morphospace.networks import ReferenceDecoder, ReferenceEncoder, require_reference_shape
+from morphospace.networks import ReferenceDecoder, ReferenceEncoder, Sight, require_reference_shape
 from morphospace.objective import Objective
 from morphospace.priors import StandardNormal
 from morphospace.recipes.common import conv_parts, positive, warmed_up
@@ -16,11 +16,17 @@ __all__ = ["beta_vae", "reference", "vae"]
 
 CORRUPTED = 0.5
 """By docs/experiments.md, "What the encoder costs"."""
+ANCHORS = 4096
+"""By docs/experiments.md, "An encoder that is taught last"."""
 
 
 @recipe
 def vae(
-    spec: ImageSpec, latent: int = 2, size: str = "small", corrupted: float = CORRUPTED, anchors: int = 0
+    spec: ImageSpec,
+    latent: int = 2,
+    size: str = "small",
+    corrupted: float = CORRUPTED,
+    anchors: int | None = None,
 ) -> Parts:
     """The variational autoencoder.
 
@@ -29,7 +35,13 @@ def vae(
     `sigma-vae`: so they are in every recipe that says nothing of pixels. Begin here: every other method is measured
     against it.
 
-    Cost: one pass of a small convolutional network. Known problem: with many latent dimensions some carry nothing.
+    Small grey images in the plane get a second encoder: over the last tenth of the run the decoder rests, and one that
+    is told where on anchors, points of the plane, the decoder explains an image (`morphospace.networks.sight`) is
+    taught in the first one's place. Its posteriors lie nearer the exact ones: −ELBO is nearer −log p(x), and there are
+    fewer holes.
+
+    Cost: one pass of a small convolutional network; beside anchors, to encode an image takes a product with all of them
+    too. Known problem: with many latent dimensions some carry nothing.
 
     Args:
         spec: the images' shape.
@@ -38,16 +50,20 @@ def vae(
         corrupted: the part of the images that the encoder sees as binary draws of themselves while it is trained, so
             that it finds better posteriors for images it has not seen; nought for the plain VAE. Of grey images alone:
             colours are no probabilities of black and white, and are always seen as they are.
-        anchors: with 4096, say, the last tenth of the run teaches a new encoder beside a decoder that rests: one that
-            is told where among so many points of the plane the decoder explains an image
-            (`morphospace.networks.sight`). Posteriors lie nearer the exact ones, −ELBO nearer −log p(x), and there are
-            fewer holes; where anchors are few, the map shows their pattern. Two dimensions alone; nought for none.
+        anchors: how many; nought for none, and for one encoder all through. Where they are few, the map shows their
+            pattern. Unless given they are 4096 in two dimensions, of grey images of up to 32×32 pixels, and none
+            elsewhere; more than two dimensions can have none.
 
     References:
         Kingma & Welling (2014), Auto-Encoding Variational Bayes, arXiv:1312.6114.
         Im et al. (2017), Denoising Criterion for Variational Auto-Encoding Framework, arXiv:1511.06406.
         Shu et al. (2018), Amortized Inference Regularization, arXiv:1805.08913.
     """
+    if anchors is None:
+        many = latent == 2 and spec.channels == 1 and Sight.most(spec.height * spec.width) >= ANCHORS
+        anchors = ANCHORS if many else 0
+    if anchors < 0:
+        raise UsageError(f"anchors is {anchors}; expected a number of points, or nought for none")
     return beta_parts(spec, latent, size, beta=1.0, warmup=0.0, corrupted=corrupted, anchors=anchors)
 
 
@@ -63,7 +79,8 @@ def beta_vae(
     """The β-VAE: the rate counts β times.
 
     β > 1 presses the posterior towards the prior and tends to separate factors of variation, at the price of
-    blurrier pictures; β < 1 does the reverse. The reported −ELBO stays the one with β = 1.
+    blurrier pictures; β < 1 does the reverse. The reported −ELBO stays the one with β = 1. At β = 1 it is `vae` without
+    anchors.
 
     Args:
         spec: the images' shape.
@@ -126,8 +143,6 @@ def beta_parts(
     positive(beta=beta)
     if not 0 <= corrupted <= 1:
         raise UsageError(f"corrupted is {corrupted}; expected a part of the images, from 0 to 1")
-    if anchors < 0:
-        raise UsageError(f"anchors is {anchors}; expected a number of points, or nought for none")
     objective = Objective(distortion=1, rate=warmed_up(warmup, beta))
     seen = corrupted if spec.channels == 1 else 0.0
     return conv_parts(spec, latent, size, objective, corrupted=seen, anchors=anchors, first=True)

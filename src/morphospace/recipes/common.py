@@ -76,7 +76,7 @@ def conv_parts(
     if beginner is not None:  # drawn last, so that a run begins as it would without anchors
         encoder = encoder_told(Sight.features)
     if anchors:
-        encoder.sight = Sight(decoder, likelihood, anchors)
+        encoder.sight = Sight(decoder, likelihood, anchors, in_turn=not first)
     return Parts(
         model=VAE(
             encoder=Conditional(encoder, posterior),

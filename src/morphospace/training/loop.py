@@ -212,9 +212,7 @@ class _Run:
         for name in ("decoder", "prior"):
             getattr(model, name).load_state_dict(getattr(self.kept, name).state_dict())
             getattr(model, name).requires_grad_(False)
-        for part in model.modules():
-            if isinstance(part, Sight):
-                part.held = True
+        _hold(model, True)
         self._teach(model, self.stop, self.steps)
         self.prepared()
 
@@ -354,6 +352,7 @@ class _Run:
             synchronize(self.device)
             self.elapsed = time.monotonic() - begun
         set_precision(self.kept, "float32")
+        _hold(self.kept, False)
         seen = self.steps * self.settings.batch
         return Trained(self.kept.eval(), self.config, self.history, self.elapsed, seen / self.elapsed)
 
@@ -463,6 +462,13 @@ class _Run:
             float(record["elapsed"]),
             int(record["summed"]),
         )
+
+
+def _hold(model: VAE, held: bool) -> None:
+    """Let what an encoder was shown of the decoder stay as it is, or no more."""
+    for part in model.modules():
+        if isinstance(part, Sight):
+            part.held = held
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:

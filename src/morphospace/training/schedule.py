@@ -5,29 +5,20 @@ from __future__ import annotations
 import math
 
 from morphospace.settings import Settings
-from morphospace.types import UsageError
 
 __all__ = ["FINISH", "finish_from", "rate_factor"]
 
 FINISH = 0.1
 """The last part of a run, where a recipe's own encoder takes the place of the one that the decoder learned with."""
 LEAST_FINISH = 100
-"""Steps that it must have at least: an encoder begins anew in it."""
+"""Steps that it should have at least, for an encoder begins anew in it..."""
+MOST_FINISH = 1 / 8
+"""...but in a short run no more than this part: of one epoch of Fashion-MNIST the decoder then misses nothing."""
 
 
 def finish_from(steps: int) -> int:
-    """The step from which a recipe's own encoder learns, where the decoder learns with another one first.
-
-    Raises:
-        UsageError: for a run in which it would have too few.
-    """
-    last = round(FINISH * steps)
-    if last < LEAST_FINISH:
-        raise UsageError(
-            f"of {steps} steps {last} are left for the encoder that is taught after the decoder, which needs "
-            f"{LEAST_FINISH}; train longer, or leave anchors out"
-        )
-    return steps - last
+    """The step from which a recipe's own encoder learns, where the decoder learns with another one first."""
+    return steps - max(1, round(FINISH * steps), min(LEAST_FINISH, int(MOST_FINISH * steps)))
 
 
 def rate_factor(settings: Settings, step: int, steps: int) -> float:

@@ -39,7 +39,8 @@ class Plan:
         encoded: how many images the whole encoding is timed on.
         default_epochs: length of the default recipe's run whose memory is read; None for the recipe's own.
         curves: the runs that are made for seconds to an ELBO, a subject and its epochs (None: its own), one after
-            another; without any, seconds are computed from the curves of the kept full plan.
+            another; without any, seconds are computed from the curves of the kept full plan. What follows an @ tells
+            its short runs from its long ones.
         seed: of everything random.
         folder: where the results go.
         kept: where the results of the full plan are.
@@ -113,10 +114,13 @@ PLANS = {
         # The default again and again, between the long ones: its runs show how far the machine drifted meanwhile.
         curves=(
             ("morphospace:vae", None),
+            ("morphospace:vae@4", 4),
             ("keras", 30),
             ("morphospace:vae", None),
+            ("morphospace:vae@4", 4),
             ("morphospace:reference", None),
             ("morphospace:vae", None),
+            ("morphospace:vae@4", 4),
         ),
     ),
     "quick": Plan(

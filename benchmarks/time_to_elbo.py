@@ -52,7 +52,7 @@ def _run(plan: Plan, name: str, epochs: float | None, seed: int) -> dict[str, An
     stamp = machine.describe()
     options = {"source": plan.source, "seed": seed} | ({} if epochs is None else {"epochs": epochs})
     points = []
-    with plan.start(name, "curve", options) as subject:
+    with plan.start(name.partition("@")[0], "curve", options) as subject:
         while "done" not in (answer := subject.answer()):
             points.append({k: significant(v, 6) for k, v in answer.items()})
             plan.say(f"time-to-elbo: {name}: {answer['seconds']:.1f} s, {answer['neg_elbo']:.2f} nats")
@@ -92,7 +92,7 @@ def estimate(full: dict[str, Any], throughput: dict[str, Any]) -> dict[str, Any]
     """Seconds now, from the epochs of a kept full run and the speeds measured now."""
     found = {}
     for name, kept in full.get("subjects", {}).items():
-        speed = throughput.get("subjects", {}).get(name, {}).get("images_per_second")
+        speed = throughput.get("subjects", {}).get(name.partition("@")[0], {}).get("images_per_second")
         if speed is not None:
             epoch = full["runs"][0]["images"] / speed["median"]
             seconds = {

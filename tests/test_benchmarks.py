@@ -221,12 +221,13 @@ def test_a_subject_with_several_runs_has_a_spread_and_one_that_missed_a_level_no
 def test_an_estimate_is_epochs_times_seconds_now():
     end = {"epochs": 30, "seconds": summary([1900]), "neg_elbo": summary([257.4])}
     kept = {"runs": 1, "epochs_to": {"262": summary([4.0]), "257.5": None}, "seconds_to": {}, "end": end}
-    full = {"date": "then", "runs": [{"images": 60_000}], "subjects": {"keras": kept}}
+    full = {"date": "then", "runs": [{"images": 60_000}], "subjects": {"keras": kept, "keras@4": kept}}
     now = {"subjects": {"keras": {"images_per_second": summary([1000.0])}}}
     found = time_to_elbo.estimate(full, now)
     assert found["estimated_from"] == "then"
     assert found["subjects"]["keras"]["seconds_to"] == {"262": summary([240.0]), "257.5": None}
     assert found["subjects"]["keras"]["end"]["seconds"] == {"median": 1800.0}
+    assert found["subjects"]["keras@4"] == found["subjects"]["keras"]
     assert time_to_elbo.estimate({}, now)["subjects"] == {}
 
 
@@ -285,7 +286,7 @@ def records(
                 {"date": "2026-01-02 03:04 UTC", "commit": "abc"},
                 {"date": "2026-01-03 03:04 UTC", "commit": "abc"},
             ],
-            "subjects": {"keras": levels(keras), "morphospace:vae": levels(ours)},
+            "subjects": {"keras": levels(keras), "morphospace:vae@4": levels(ours)},
         },
     }
 
@@ -328,17 +329,6 @@ def test_how_far_half_an_hour_stays_above_the_exact_figure():
     assert rows(nll_exact=249.5) == ["yes", "yes"]
     del test["neg_elbo_refined"]
     assert rows() == ["**no**", ""]
-
-
-def test_an_encoder_that_is_taught_last_has_a_row_of_its_own():
-    test = {"neg_elbo": 247.5, "draws": 10, "nll_exact": 247.2}
-    changes = {"minutes": "30", "seed": "0", "anchors": "4096"}
-    row = next(i for i, bar in enumerate(table.BARS) if "anchors=4096" in bar.what)
-    lines = [{"changes": changes, "results": {"test": test}}]
-    found = reached({"quality": {"lines": lines}})
-    assert (found[row - 2], found[row]) == ("", "yes")
-    lines[0]["changes"] = {**changes, "anchors": "512"}
-    assert reached({"quality": {"lines": lines}})[row] == ""
 
 
 def test_a_trial_of_the_gpu_harness_is_no_result():

@@ -47,7 +47,8 @@ def seconds_to(level: float, curve: Sequence[dict[str, Any]], x: str = "seconds"
 
     Args:
         level: nats per image.
-        curve: points in order, each with ``neg_elbo`` and ``x``.
+        curve: points in order, each with ``neg_elbo`` and ``x``; with ``anew`` where another encoder took the first
+            one's place since the point before, so that no line leads here: then it is the point's own time.
         x: what is counted, "seconds" or "epoch".
 
     Returns:
@@ -57,7 +58,7 @@ def seconds_to(level: float, curve: Sequence[dict[str, Any]], x: str = "seconds"
     before: dict[str, Any] | None = None
     for point in curve:
         if point["neg_elbo"] <= level:
-            if before is None:
+            if before is None or point.get("anew"):
                 return float(point[x])
             part = (before["neg_elbo"] - level) / (before["neg_elbo"] - point["neg_elbo"])
             return float(before[x] + part * (point[x] - before[x]))

@@ -170,7 +170,8 @@ def curve(images: Images, device: torch.device, epochs: float | None, seed: int)
     run = _run(images, recipe.settings.changed(epochs=epochs, seed=seed), device, "vae")
     synchronize(device)
     seconds = time.perf_counter() - begun  # weights, the probe of the precision, images to the device
-    points = []
+    points: list[dict[str, Any]] = []
+    before = 0
     marks = sorted({round(run.steps * (i + 1) / POINTS) for i in range(POINTS)} - {0})
     for mark in marks:
 
@@ -186,8 +187,10 @@ def curve(images: Images, device: torch.device, epochs: float | None, seed: int)
                 "seconds": significant(seconds),
                 "epoch": round(run.step * run.settings.batch / len(run.feed), 3),
                 "neg_elbo": significant(elbo.neg_elbo, 6),
+                **({"anew": True} if run.start > 0 and before <= run.start else {}),
             }
         )
+        before = mark
     run._require_finite()
     return {
         "seed": seed,

@@ -54,7 +54,7 @@ def _run(plan: Plan, name: str, epochs: float | None, seed: int) -> dict[str, An
     points = []
     with plan.start(name.partition("@")[0], "curve", options) as subject:
         while "done" not in (answer := subject.answer()):
-            points.append({k: significant(v, 6) for k, v in answer.items()})
+            points.append({k: v if v is True else significant(v, 6) for k, v in answer.items()})
             plan.say(f"time-to-elbo: {name}: {answer['seconds']:.1f} s, {answer['neg_elbo']:.2f} nats")
     return {
         "subject": name,

@@ -77,6 +77,13 @@ def test_nothing_is_made_up_before_the_first_point():
     assert seconds_to(262, points((10, 255), (20, 250))) == 10
 
 
+def test_no_line_leads_to_a_point_of_another_encoder():
+    curve = points((10, 264), (20, 260), (30, 250))
+    curve[2]["anew"] = True
+    assert seconds_to(262, curve) == 15
+    assert seconds_to(255, curve) == 30
+
+
 @given(st.floats(200, 260), st.floats(0.1, 50), st.floats(0.01, 0.99))
 def test_on_a_straight_curve_the_time_is_exact(end, fall, part):
     curve = points((7, end + fall), (19, end))

@@ -21,6 +21,7 @@ from morphospace.networks import count_parameters
 from morphospace.recipes import Recipe
 from morphospace.settings import Settings
 from morphospace.training.loop import _Run
+from morphospace.training.schedule import finish_from
 
 __all__ = ["curve", "infer", "train"]
 
@@ -105,10 +106,15 @@ def curve(
         clock = _TrainingClock()
         space = ms.fit(recipe, everything, out=run, progress=clock, seed=seed, device="cpu", epochs=epochs)
         notes = [json.loads(text) for text in (run / "metrics.jsonl").read_text().splitlines()]
+    steps = space.settings.steps
+    assert steps is not None
+    anew, before = finish_from(steps) if recipe.finishes else steps, 0
     for note in notes:
         if note["split"] == "test":
             kept = {k: note[k] for k in ("epoch", "neg_elbo", "distortion", "rate")}
-            line.send(**kept, seconds=round(clock.tested[note["step"]], 3))
+            mark = {"anew": True} if before <= anew < note["step"] else {}
+            line.send(**kept, **mark, seconds=round(clock.tested[note["step"]], 3))
+            before = note["step"]
     line.send(
         done=True,
         how=_how(space.config["training"]),

@@ -114,13 +114,13 @@ PLANS = {
         # The default again and again, between the long ones: its runs show how far the machine drifted meanwhile.
         curves=(
             ("morphospace:vae", None),
-            ("morphospace:vae@4", 4),
+            ("morphospace:vae@3.5", 3.5),
             ("keras", 30),
             ("morphospace:vae", None),
-            ("morphospace:vae@4", 4),
+            ("morphospace:vae@3.5", 3.5),
             ("morphospace:reference", None),
             ("morphospace:vae", None),
-            ("morphospace:vae@4", 4),
+            ("morphospace:vae@3.5", 3.5),
         ),
     ),
     "quick": Plan(

@@ -394,7 +394,7 @@ def same_weights(a: Parts, b: Parts) -> bool:
 def test_beta_is_a_number():
     """β-VAE is the VAE with another weight: nothing else differs."""
     vae, beta = (
-        recipes.vae(SPEC, size="tiny").build(1),
+        recipes.vae(SPEC, size="tiny", anchors=0).build(1),
         recipes.beta_vae(SPEC, size="tiny", beta=6.0).build(1),
     )
     assert vae.objective.weights(0.3) == {"distortion": 1, "rate": 1}

@@ -339,7 +339,7 @@ def test_a_part_that_is_none_is_refused(hide):
 
 def test_with_nothing_hidden_it_is_the_vae():
     images = make_images(60)
-    plain = fit(recipes.vae(SPEC, size="tiny", corrupted=0.0), images, steps=20)
+    plain = fit(recipes.vae(SPEC, size="tiny", corrupted=0.0, anchors=0), images, steps=20)
     other = fit(recipes.missing_pixels(SPEC, size="tiny", hide=0.0), images, steps=20)
     assert other.results["test"] == pytest.approx(plain.results["test"], rel=1e-6)
     halves = fit(recipes.missing_pixels(SPEC, size="tiny", hide=0.5), images, steps=20)

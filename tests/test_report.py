@@ -40,7 +40,11 @@ def images_of(count, shape=(1, 8, 8), classes=(), test=0, seed=0, **more):
 
 def trained(images, out, latent=2, steps=3):
     return fit(
-        recipes.vae(images.spec, latent=latent, size="tiny"), images, steps=steps, test_draws=2, out=out
+        recipes.vae(images.spec, latent=latent, size="tiny", anchors=0),
+        images,
+        steps=steps,
+        test_draws=2,
+        out=out,
     )
 
 

@@ -19,7 +19,7 @@ def mapped(tmp_path_factory) -> tuple[Space, Atlas]:
 
     images = make_images(120, (1, 12, 10))
     folder = tmp_path_factory.mktemp("explorer") / "patches"
-    space = fit(recipes.vae(images.spec, latent=2, size="tiny"), images, steps=60, out=folder)
+    space = fit(recipes.vae(images.spec, latent=2, size="tiny", anchors=0), images, steps=60, out=folder)
     atlas = make_atlas(space, parts=("metric",), cells=40)
     save_atlas(atlas, space)
     return Space.load(folder), atlas

@@ -293,7 +293,11 @@ def records(
                 {"date": "2026-01-02 03:04 UTC", "commit": "abc"},
                 {"date": "2026-01-03 03:04 UTC", "commit": "abc"},
             ],
-            "subjects": {"keras": levels(keras), "morphospace:vae@3.5": levels(ours)},
+            "subjects": {
+                "keras": levels(keras),
+                "morphospace:vae": levels(ours),
+                "morphospace:vae@3.5": levels(ours),
+            },
         },
     }
 

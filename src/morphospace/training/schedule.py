@@ -13,7 +13,7 @@ FINISH = 0.1
 LEAST_FINISH = 100
 """Steps that it should have at least, for an encoder begins anew in it..."""
 MOST_FINISH = 1 / 8
-"""...but in a short run no more than this part: at two epochs of Fashion-MNIST it costs nothing (docs/experiments.md)."""
+"""...but in a short run no more than this part, which at two epochs of Fashion-MNIST costs nothing."""
 
 
 def finish_from(steps: int) -> int:

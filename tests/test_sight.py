@@ -27,9 +27,22 @@ def _noise():
         yield
 
 
-def sight(family, anchors: int = 64, shape=SHAPE) -> Sight:
+def sight(family, anchors: int = 64, shape=SHAPE, in_turn: bool = False) -> Sight:
     decoder = Linear((2,), shape).double()
-    return Sight(decoder, family.double(), anchors, in_turn=True).double().eval()
+    return Sight(decoder, family.double(), anchors, in_turn).double().eval()
+
+
+def whole_step(found: torch.Tensor) -> torch.Tensor:
+    """The last Gauss-Newton step of the features: it is shortened, smoothly, on its way to the longest."""
+    short = found[:, LAPLACE][:, 2:4] - found[:, LAPLACE][:, :2]
+    return short / (1 - short.norm(dim=1, keepdim=True) / FURTHEST)
+
+
+class Curved(Linear):
+    """A linear map of a bent plane."""
+
+    def forward(self, x):
+        return super().forward(torch.sin(2 * x))
 
 
 @pytest.mark.parametrize(
@@ -60,25 +73,46 @@ def test_laws_that_are_not_affine_have_no_such_form():
         sight(PixelGaussian(), shape=(2, 4, 5))(torch.rand(1, *SHAPE))
 
 
-def test_of_a_linear_gaussian_decoder_the_step_leads_to_the_exact_posterior():
+@pytest.mark.parametrize(("in_turn", "anchors"), [(True, 512), (False, 512), (False, 16)])
+def test_of_a_linear_gaussian_decoder_the_steps_lead_to_the_exact_posterior(in_turn, anchors):
     """Its posterior is normal, with precision I + WᵀW/σ² (Tipping & Bishop 1999, doi:10.1111/1467-9868.00196)."""
     sigma = 3.0  # wide enough for every image's mean to lie nearer to an anchor than a step may go
-    shown = sight(Gaussian(sigma), anchors=512)
+    shown = sight(Gaussian(sigma), anchors, in_turn=in_turn)
     decoder, _ = shown._behind
     x = torch.randn(20, *SHAPE, dtype=torch.float64)
     W, b = decoder.linear.weight, decoder.linear.bias
     covariance = torch.linalg.inv(torch.eye(2, dtype=torch.float64) + W.T @ W / sigma**2)
     mean = (x.flatten(1) - b) @ W @ covariance / sigma**2
-    found = shown(x)[:, LAPLACE]
-    here, there, log_deviation, correlation = found[:, :2], found[:, 2:4], found[:, 4:6], found[:, 6]
-    # The step is shortened, smoothly, on its way to the longest: whole steps are had back from it.
-    short = there - here
-    step = short / (1 - short.norm(dim=1, keepdim=True) / FURTHEST)
-    torch.testing.assert_close(here + step, mean)
+    found = shown(x)
+    here, _, log_deviation, correlation, _ = found[:, LAPLACE].split([2, 2, 2, 1, 1], 1)
+    torch.testing.assert_close(here + whole_step(found), mean)
     deviation = covariance.diagonal().sqrt()
     torch.testing.assert_close(log_deviation, deviation.log().expand(20, 2))
     expected = covariance[0, 1] / deviation.prod()
-    torch.testing.assert_close(correlation, expected.expand(20).to(correlation))
+    torch.testing.assert_close(correlation, expected.expand(20, 1).to(correlation))
+
+
+def test_a_second_step_leads_nearer_to_the_mode_of_a_bent_decoder():
+    decoder = Curved((2,), SHAPE).double()
+    family = Bernoulli()
+    z = 0.7 * torch.randn(40, 2, dtype=torch.float64)
+    x = family(decoder(z)).mean.detach()
+    one, two = (Sight(decoder, family, 256, in_turn).double().eval()(x) for in_turn in (True, False))
+    start = two[:, LAPLACE][:, 2:4].detach()
+    mode = start.clone().requires_grad_()
+    climb = torch.optim.LBFGS([mode], max_iter=200, tolerance_grad=1e-10, line_search_fn="strong_wolfe")
+
+    def below() -> torch.Tensor:
+        climb.zero_grad()
+        loss = 0.5 * mode.square().sum() - family(decoder(mode)).log_prob(x).sum()
+        loss.backward()
+        return loss
+
+    climb.step(below)
+    first, second = ((found[:, LAPLACE][:, 2:4] - mode).norm(dim=1) for found in (one, two))
+    assert (start - mode).norm(dim=1).max() < 0.3  # it is the mode beside it
+    assert second.mean() < 0.5 * first.mean()
+    assert (second <= first).float().mean() > 0.9
 
 
 def test_the_first_weights_are_the_posterior_over_the_anchors():
@@ -114,15 +148,16 @@ def replace_the_weights(shown: Sight) -> None:
 
 @pytest.mark.parametrize("change", [change_in_place, load_others, unseen_by_torch, replace_the_weights])
 @pytest.mark.parametrize("mode", [torch.inference_mode, torch.enable_grad])
-def test_what_is_shown_is_the_decoder_as_it_is_now(change, mode):
-    shown, x = sight(Bernoulli()), torch.rand(3, *SHAPE, dtype=torch.float64)
+@pytest.mark.parametrize("in_turn", [True, False])
+def test_what_is_shown_is_the_decoder_as_it_is_now(change, mode, in_turn):
+    shown, x = sight(Bernoulli(), in_turn=in_turn), torch.rand(3, *SHAPE, dtype=torch.float64)
     with mode():
         before = shown(x)
         assert torch.equal(shown(x), before)
         change(shown)
         after = shown(x)
     assert not torch.equal(after, before)
-    fresh = Sight(*shown._behind, 64).double().eval()
+    fresh = Sight(*shown._behind, 64, in_turn).double().eval()
     torch.testing.assert_close(after, fresh(x))
 
 
@@ -135,7 +170,7 @@ def test_a_likelihood_that_changes_is_seen_too():
 
 def test_anchors_looked_at_with_different_widths_of_pixels_can_be_compared():
     """While it is trained, the σ of `OptimalGaussian` falls with every step."""
-    shown, x = sight(OptimalGaussian(), anchors=100), torch.rand(8, *SHAPE, dtype=torch.float64)
+    shown, x = sight(OptimalGaussian(), anchors=100, in_turn=True), torch.rand(8, *SHAPE, dtype=torch.float64)
     shown.train()
     for step in range(PERIOD):
         shown._behind[1].variance.fill_(0.5**step)
@@ -154,7 +189,7 @@ def test_of_a_decoder_that_knows_one_direction_only_the_features_are_numbers():
 
 
 def test_in_training_all_anchors_are_seen_after_a_period_and_none_before_it_was_looked_at():
-    shown, x = sight(Bernoulli(), anchors=100), torch.rand(3, *SHAPE, dtype=torch.float64)
+    shown, x = sight(Bernoulli(), anchors=100, in_turn=True), torch.rand(3, *SHAPE, dtype=torch.float64)
     whole = shown(x)
     shown.train()
     for step in range(PERIOD):
@@ -203,10 +238,21 @@ def test_a_copy_of_the_model_or_of_its_encoder_is_shown_its_own_decoder():
 
 def test_gradients_reach_the_image_by_way_of_what_is_shown():
     """For pseudo-inputs: what `vamp` learns are images."""
-    shown = sight(Bernoulli())
+    shown = sight(Bernoulli(), in_turn=True)
     x = torch.rand(1, *SHAPE, dtype=torch.float64, requires_grad=True)
     keep = [i for i in range(shown.features) if i not in (5 * len(TEMPERATURES), 5 * len(TEMPERATURES) + 1)]
     assert torch.autograd.gradcheck(lambda image: shown(image)[:, keep], (x,))
+
+
+def test_the_second_steps_gradient_is_that_of_the_posteriors_mean():
+    shown = sight(Gaussian(3.0))
+    W = shown._behind[0].linear.weight.detach()
+    x = torch.rand(1, *SHAPE, dtype=torch.float64)
+    short = whole_step(shown(x)).detach()
+    found = torch.autograd.functional.jacobian(lambda image: whole_step(shown(image)), x).flatten(2)[0]
+    covariance = torch.linalg.inv(torch.eye(2, dtype=torch.float64) + W.T @ W / 9)
+    assert short.norm() > 0
+    torch.testing.assert_close(found, covariance @ W.T / 9)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,9 @@ al. 2018, arXiv:1801.03558). The decoder knows better, and asking it image by im
 arXiv:1802.02550; Marino et al. 2018, arXiv:1807.09356). Here it is asked at some hundred points of the plane for all
 images together: with pixels whose log-density is affine in x, the likelihood of every image at every such anchor is one
 matrix product. From the best anchor one Gauss-Newton step leads to the Laplace approximation of the posterior (Park et
-al. 2019, Variational Laplace Autoencoders, PMLR 97:5032). Both are features that the encoder corrects.
+al. 2019, Variational Laplace Autoencoders, PMLR 97:5032). Both are features that the encoder corrects. Of a decoder at
+rest a second step is asked for, image by image, from where the first one leads: means that lean on anchors then show no
+lattice of them.
 """
 
 from __future__ import annotations
@@ -31,7 +33,9 @@ PERIOD = 16
 TEMPERATURES = 1.0, 8.0, 64.0
 """Of the weights of anchors: the posterior itself, and wider views for where all but one anchor's weight is nought."""
 FURTHEST = 0.3
-"""The Gauss-Newton step's length at most: a straight line is no decoder farther away."""
+"""The last Gauss-Newton step's length at most: a straight line is no decoder farther away."""
+FURTHEST_OF_TWO = 1.0
+"""That of a first step which another one corrects."""
 APART = 0.02
 """From an anchor to the points on either side whose difference is its slope."""
 NOWHERE = -1e30
@@ -62,6 +66,11 @@ class Seen(NamedTuple):
     information: Tensor
     precision: Tensor
 
+    def at(self, some: Tensor) -> Seen:
+        """The same at some of the points only."""
+        slope, offset, change, level, information, precision = self
+        return Seen(slope[some], offset[some], change[some], level[some], information[some], precision)
+
 
 class Sight(nn.Module):
     """(N, C, H, W) -> (N, features): where on anchors the decoder explains an image, and the Laplace approximation.
@@ -73,7 +82,7 @@ class Sight(nn.Module):
         family: of its parameters: the likelihood, with a log-density that is affine in x.
         anchors: how many; fewer for large images.
         in_turn: for an encoder that is trained together with its decoder: a part of the anchors is looked at anew in
-            each step, and the others are as they were a few steps ago.
+            each step, the others are as they were a few steps ago, and of each image there is one Gauss-Newton step.
 
     Raises:
         UsageError: for a decoder of other dimensions, or less than one anchor.
@@ -133,7 +142,18 @@ class Sight(nn.Module):
             seen = self._remembered() if self.training and self.in_turn else self._now()
             x, places = (values.to(seen.slope.dtype) for values in (x.flatten(1), self.places))
             some = torch.split(x, len(x) if self.training else IMAGES_AT_ONCE)
-            return torch.cat([_features(part, places, seen) for part in some])
+            return torch.cat([self._features(part, places, seen) for part in some])
+
+    def _features(self, x: Float[Tensor, "N P"], places: Tensor, seen: Seen) -> Float[Tensor, "N F"]:
+        log_p = seen.precision * (x @ seen.slope.T + seen.offset)
+        best = (log_p - 0.5 * places.square().sum(1)).argmax(1)
+        here, around = places[best], seen.at(best)
+        if not self.in_turn:
+            _, there, *_ = _laplace(x, here, around, FURTHEST_OF_TWO)
+            # Where it leads is no function of x here: at the mode the second step's derivative is the mode's own.
+            here = there.detach()
+            around = self.look(here)
+        return torch.cat([*_weighed(log_p, places), *_laplace(x, here, around, FURTHEST)], 1)
 
     @torch.no_grad()
     def look(self, z: Float[Tensor, "M 2"]) -> Seen:
@@ -210,11 +230,6 @@ class Sight(nn.Module):
         return self
 
 
-def _features(x: Tensor, places: Tensor, seen: Seen) -> Float[Tensor, "N F"]:
-    log_p = seen.precision * (x @ seen.slope.T + seen.offset)
-    return torch.cat([*_weighed(log_p, places), *_laplace(x, log_p, places, seen)], 1)
-
-
 def _weighed(log_p: Float[Tensor, "N M"], places: Float[Tensor, "M 2"]) -> list[Tensor]:
     """Of the anchors, weighted by how well they explain an image: their mean, deviation and entropy."""
     found = []
@@ -227,21 +242,19 @@ def _weighed(log_p: Float[Tensor, "N M"], places: Float[Tensor, "M 2"]) -> list[
     return found
 
 
-def _laplace(x: Tensor, log_p: Tensor, places: Tensor, seen: Seen) -> list[Tensor]:
-    """From the most probable anchor: one Gauss-Newton step, the deviations there, and what is gained."""
-    best = (log_p - 0.5 * places.square().sum(1)).argmax(1)
-    here = places[best]
-    gradient = seen.precision * ((seen.change[best] @ x.unsqueeze(2)).squeeze(2) + seen.level[best]) - here
+def _laplace(x: Tensor, here: Float[Tensor, "N 2"], around: Seen, furthest: float) -> list[Tensor]:
+    """From a point for each image: one Gauss-Newton step, the deviations there, and what is gained."""
+    gradient = around.precision * ((around.change @ x.unsqueeze(2)).squeeze(2) + around.level) - here
     # (I + information)⁻¹, written down: libraries' inverses would make a GPU wait. Of the determinant's terms none is
     # below nought, though the last may seem so where the decoder knows one direction only.
-    first, both, second = (seen.precision * seen.information[best]).unbind(1)
+    first, both, second = (around.precision * around.information).unbind(1)
     determinant = 1 + first + second + (first * second - both.square()).clamp_min(0)
     spread = (
         torch.stack([1 + second, -both, -both, 1 + first], 1).reshape(-1, 2, 2) / determinant[:, None, None]
     )
     step = (spread @ gradient.unsqueeze(2)).squeeze(2)
     gain = (gradient * step).sum(1, keepdim=True).clamp_min(1e-12).sqrt()
-    step = step / (1 + step.norm(dim=1, keepdim=True) / FURTHEST)
+    step = step / (1 + step.norm(dim=1, keepdim=True) / furthest)
     deviation = spread.diagonal(dim1=1, dim2=2).sqrt()
     correlation = spread[:, 0, 1:] / deviation.prod(1, keepdim=True)
     return [here, here + step, deviation.log(), correlation, gain / 3]

@@ -163,7 +163,10 @@ def test_of_a_single_step_a_space_is_had():
     ],
 )
 def test_small_grey_images_in_the_plane_have_anchors_unless_told_otherwise(shape, arguments, anchors):
-    parts = recipes.vae(ImageSpec(*shape), size="tiny", **arguments).build()
+    recipe = recipes.vae(ImageSpec(*shape), size="tiny", **arguments)
+    assert recipe.arguments["anchors"] == anchors  # what a run says of itself
+    assert recipe == recipes.get("vae", recipe.spec, {"size": "tiny", **arguments})
+    parts = recipe.build()
     sight = parts.model.encoder.network.sight
     assert (0 if sight is None else len(sight.places)) == anchors
     assert (parts.first is not None) == (anchors > 0)

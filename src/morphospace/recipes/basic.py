@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from morphospace.families import Bernoulli, DiagonalNormal
 from morphospace.model import VAE, Conditional
 from morphospace.networks import ReferenceDecoder, ReferenceEncoder, Sight, require_reference_shape
@@ -64,7 +66,8 @@ def vae(
         anchors = ANCHORS if many else 0
     if anchors < 0:
         raise UsageError(f"anchors is {anchors}; expected a number of points, or nought for none")
-    return beta_parts(spec, latent, size, beta=1.0, warmup=0.0, corrupted=corrupted, anchors=anchors)
+    parts = beta_parts(spec, latent, size, beta=1.0, warmup=0.0, corrupted=corrupted, anchors=anchors)
+    return replace(parts, decided={"anchors": anchors})
 
 
 @recipe

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import NoneType, UnionType
 from typing import Any, Concatenate, Literal, ParamSpec, Union, get_args, get_origin, get_type_hints
 
@@ -36,6 +36,8 @@ class Parts:
         labelled: how many labels of each class training sees; None: all.
         first: the encoder that the decoder learns with, where it is not the model's own: that one then learns alone,
             over the last part of the run, beside a decoder and a prior that rest.
+        decided: arguments that were left to the recipe, and what it made of them. They are the run's own, so that it
+            can be built again when the recipe would decide otherwise.
     """
 
     model: VAE
@@ -44,6 +46,7 @@ class Parts:
     hide: float = 0.0
     labelled: int | None = None
     first: Conditional | None = None
+    decided: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def first_model(self) -> VAE:
@@ -141,12 +144,20 @@ def recipe(
     def bind(spec: ImageSpec, *args: P.args, **kwargs: P.kwargs) -> Recipe:
         bound = signature.bind(spec, *args, **kwargs)
         bound.apply_defaults()
-        arguments = dict(list(bound.arguments.items())[1:])
-        _on_paper(name, spec, arguments)
-        return Recipe(name, spec, arguments)
+        return _bound(name, spec, dict(list(bound.arguments.items())[1:]))
 
     _FUNCTIONS[name] = function
     return bind  # type: ignore[return-value]  # wraps() keeps the name of the first argument, the type cannot
+
+
+def _bound(name: str, spec: ImageSpec, arguments: dict[str, Any]) -> Recipe:
+    """The recipe with these arguments, if it can be built with them, and with what it decides itself."""
+    decided = _on_paper(
+        name, spec, arguments
+    ).decided  # of a recipe made from another's parts, that one's too
+    return Recipe(
+        name, spec, {argument: decided.get(argument, value) for argument, value in arguments.items()}
+    )
 
 
 def _on_paper(name: str, spec: ImageSpec, arguments: Mapping[str, Any]) -> Parts:
@@ -192,8 +203,7 @@ def get(name: str, spec: ImageSpec, arguments: Mapping[str, Any] | None = None) 
         if argument not in known:
             raise UnknownName(f"argument of the recipe '{name}' called", key, known)
         values[argument] = _read(name, argument, value, known[argument]) if isinstance(value, str) else value
-    _on_paper(name, spec, values)
-    return Recipe(name, spec, values)
+    return _bound(name, spec, values)
 
 
 def _function(name: str) -> Callable[..., Parts]:

@@ -72,7 +72,7 @@ bench-tiny: $(VENV)/.installed-bench ## show that the measurements run (its figu
 	$(BIN)/python -m benchmarks.run --plan tiny
 
 test: dev ## pass the tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile -m 'not published'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile -m 'not published'
 
 test-published: dev ## compare with published figures on the real data set (minutes)
 	$(BIN)/python -m pytest -m published

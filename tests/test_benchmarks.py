@@ -296,7 +296,6 @@ def records(
             "subjects": {
                 "keras": levels(keras),
                 "morphospace:vae": levels(ours),
-                "morphospace:vae@3.5": levels(ours),
             },
         },
     }

@@ -16,7 +16,7 @@ MOST_VALUES = 2**18
 """Values of an array (images × points × pixels) that any other likelihood is asked for at once: as many as a
 processor's own cache holds, with what is made of them on the way."""
 POINTS = 4
-"""Points that it is asked about at once."""
+"""Points that it is asked about at once, where there are many images; of few there is room for more."""
 
 
 class Pairs:
@@ -46,11 +46,12 @@ class Pairs:
             return found
         images = self.x if rows is None else self.x[rows]
         found = self.flat.new_empty((len(images), len(z)))
-        many = max(1, MOST_VALUES // (POINTS * self.flat.shape[1]))
-        for j in range(0, len(z), POINTS):
-            px = self._law(z[j : j + POINTS])
+        points = max(POINTS, MOST_VALUES // max(1, images.numel()))
+        many = max(1, MOST_VALUES // (points * self.flat.shape[1]))
+        for j in range(0, len(z), points):
+            px = self._law(z[j : j + points])
             for i in range(0, len(images), many):
-                found[i : i + many, j : j + POINTS] = px.log_prob(images[i : i + many, None])
+                found[i : i + many, j : j + points] = px.log_prob(images[i : i + many, None])
         return found
 
     @torch.inference_mode()

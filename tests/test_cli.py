@@ -228,20 +228,21 @@ def test_a_run_inside_the_images_is_none_of_them(call, tmp_path, monkeypatch):
     """`train .` writes its run below the images; its own pictures are no class of the next one."""
     folder = photographs(tmp_path / "photos.v2", 24)
     monkeypatch.chdir(folder)
-    assert call("train", ".", "--size", "tiny", "--epochs", "0.2")[0] == 0
+    small = ("--size", "tiny", "--epochs", "0.2", "--image-size", 16)
+    assert call("train", ".", *small)[0] == 0
     out = folder / "runs" / "photos.v2"
     assert (out / "report.html").is_file()
     assert call("map", out, "--cells", 16)[0] == 0  # its images are what they were
     assert json.loads(call("info", out, "--json")[1])["classes"] == ["cats", "dogs"]
     (folder / "below").mkdir()
     monkeypatch.chdir(folder / "below")
-    assert call("train", "..", "--size", "tiny", "--epochs", "0.2", "--no-report")[0] == 0
+    assert call("train", "..", *small, "--no-report")[0] == 0
     assert [p.name for p in (folder / "below" / "runs").iterdir()] == ["photos.v2"]
 
 
 def test_images_that_are_gone_are_named_as_the_runs(call, tmp_path):
     folder, out = photographs(tmp_path / "photographs", 24), tmp_path / "run"
-    assert call("train", folder, "--out", out, "--size", "tiny", "--epochs", "0.2", "--no-report")[0] == 0
+    assert call("train", folder, "--out", out, "--image-size", 16, *TINY)[0] == 0
     shutil.rmtree(folder)
     code, _, said = call("report", out)
     assert code == 1

@@ -6,8 +6,8 @@ arXiv:1802.02550; Marino et al. 2018, arXiv:1807.09356). Here it is asked at som
 images together: with pixels whose log-density is affine in x, the likelihood of every image at every such anchor is one
 matrix product. From the best anchor one Gauss-Newton step leads to the Laplace approximation of the posterior (Park et
 al. 2019, Variational Laplace Autoencoders, PMLR 97:5032). Both are features that the encoder corrects. Of a decoder at
-rest a second step is asked for, image by image, from where the first one leads: means that lean on anchors then show no
-lattice of them.
+rest a second step is asked for, image by image, from where the first one leads: means that lean on anchors then hardly
+show the lattice of them.
 """
 
 from __future__ import annotations

@@ -152,12 +152,9 @@ def recipe(
 
 def _bound(name: str, spec: ImageSpec, arguments: dict[str, Any]) -> Recipe:
     """The recipe with these arguments, if it can be built with them, and with what it decides itself."""
-    decided = _on_paper(
-        name, spec, arguments
-    ).decided  # of a recipe made from another's parts, that one's too
-    return Recipe(
-        name, spec, {argument: decided.get(argument, value) for argument, value in arguments.items()}
-    )
+    # A recipe that is made from another's parts has what that one decided beside its own.
+    decided = _on_paper(name, spec, arguments).decided
+    return Recipe(name, spec, {key: decided.get(key, value) for key, value in arguments.items()})
 
 
 def _on_paper(name: str, spec: ImageSpec, arguments: Mapping[str, Any]) -> Parts:
